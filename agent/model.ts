@@ -146,8 +146,8 @@ export interface Token {
   readonly transferredAt: Position | undefined;
   /** Keys held before the last transfer: the audit never brings one back. */
   readonly formerKeys: readonly string[];
-  /** Owner-key-updates that may concern this token and wait for a `key-read`; its key is off meanwhile. */
-  readonly unread: readonly { readonly key: string; readonly at: Position }[];
+  /** The first owner-key-update that may concern this token and waits for a `key-read`; its key is off meanwhile. */
+  readonly unreadSince: Position | undefined;
   readonly role: Role;
   readonly roleAt: Position | undefined;
   /** `host:port` as the chain spells it (cut to 280 characters), empty for none. */
