@@ -1,15 +1,9 @@
 /** anvil with the access contract on it, reachable from every host of the lab. */
-import { readFileSync } from "node:fs";
 import { Interface, solidityPackedKeccak256 } from "ethers";
-import { type Exit, type Running, start } from "./command.ts";
+import { type ContractName, readArtifact } from "../../../contracts/artifact.ts";
+import { type Exit, type Running, start, until } from "./command.ts";
 import { LAB_ADDRESS } from "./lab.ts";
 
-/** Ours, or one with the deployed interface and nothing more. */
-export type Flavour = "DstackAccessNFT" | "PlainAccessNFT";
-interface Artifact {
-  readonly abi: never[];
-  readonly bytecode: string;
-}
 interface Receipt {
   readonly status: string;
   readonly blockNumber: string;
@@ -24,24 +18,26 @@ export class Chain implements AsyncDisposable {
   readonly #anvil: Running;
   #abi = new Interface([]);
   #contract = "";
+  #name: ContractName = "DstackAccessNFT";
   #accounts: readonly string[] = [];
 
   private constructor(anvil: Running) {
     this.#anvil = anvil;
   }
 
-  static async start(flavour: Flavour = "DstackAccessNFT"): Promise<Chain> {
+  static async start(name: ContractName = "DstackAccessNFT"): Promise<Chain> {
     const chain = new Chain(start(["anvil", "--host", LAB_ADDRESS, "--port", "8545"], { env: anvilEnvironment() }));
     await chain.#anvil.says(/Listening on/, 30_000);
     chain.#accounts = (await chain.rpc("eth_accounts", [])) as string[];
-    await chain.deploy(flavour);
+    await chain.deploy(name);
     return chain;
   }
 
-  async deploy(flavour: Flavour): Promise<string> {
-    const file = new URL(`../../../contracts/abi/${flavour}.json`, import.meta.url);
-    const { abi, bytecode } = JSON.parse(readFileSync(file, "utf8")) as Artifact;
-    this.#abi = new Interface(abi);
+  /** Another contract on the same chain; from here on it is the one that is meant. */
+  async deploy(name: ContractName): Promise<string> {
+    const { abi, bytecode } = readArtifact(name);
+    this.#name = name;
+    this.#abi = new Interface(JSON.stringify(abi));
     this.#contract = (await this.#transact({ data: bytecode + this.#abi.encodeDeploy([]).slice(2) })).contractAddress;
     return this.#contract;
   }
@@ -70,8 +66,9 @@ export class Chain implements AsyncDisposable {
     await this.send("transferFrom", [from, to, tokenId], from);
   }
 
+  /** Of the token that `owner` got last, where the contract knows no other way to say it. */
   async updateKey(tokenId: bigint, owner: string, key: string): Promise<void> {
-    await this.send("updatePublicKey", [tokenId, key], owner);
+    await this.send("updatePublicKey", this.#name === "PlainAccessNFT" ? [key] : [tokenId, key], owner);
   }
 
   async setRole(tokenId: bigint, role: 0 | 1 | 2): Promise<void> {
@@ -122,9 +119,9 @@ export class Chain implements AsyncDisposable {
 
   async #transact(transaction: { from?: string; to?: string; data: string }): Promise<Receipt> {
     const hash = await this.rpc("eth_sendTransaction", [{ from: this.account(0), ...transaction }]);
-    const receipt = (await this.rpc("eth_getTransactionReceipt", [hash])) as Receipt | null;
-    if (receipt?.status !== "0x1")
-      throw new Error(`transaction ${hash} ${receipt === null ? "is not mined" : "failed"}`);
+    const mined = () => this.rpc("eth_getTransactionReceipt", [hash]) as Promise<Receipt | null>;
+    const receipt = await until(`transaction ${hash} to be mined`, 10_000, async () => (await mined()) ?? undefined, 5);
+    if (receipt.status !== "0x1") throw new Error(`transaction ${hash} failed`);
     return receipt;
   }
 }
