@@ -1,0 +1,158 @@
+/** DESIGN.md section 3 as a test: who may import whom, and which files may touch the outside. */
+import { readdirSync, readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
+import { posix } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const ROOMS = ["chain", "registry", "wireguard", "observe"];
+
+/** The files that touch the outside; every other file of a room is pure. */
+const DOORS = new Set([
+  "chain/rpc.ts",
+  "registry/store.ts",
+  "wireguard/device.ts",
+  "wireguard/files.ts",
+  "observe/server.ts",
+  "observe/log.ts",
+]);
+
+/** One package, one door: where each may be imported. The proxy and the command line are programs of their own. */
+const PACKAGES: Readonly<Record<string, RegExp>> = {
+  ethers: /^(chain|cli)\//,
+  ws: /^chain\/rpc\.ts$/,
+  express: /^observe\//,
+  "express-rate-limit": /^observe\//,
+  helmet: /^observe\//,
+  "prom-client": /^observe\//,
+  pino: /^observe\/log\.ts$/,
+  zod: /^(config|chain\/rpc|registry\/store|wireguard\/device|observe\/server)\.ts$/,
+  "node-cron": /^main\.ts$/,
+  commander: /^cli\//,
+  uqr: /^cli\//,
+};
+
+/** What reaches out of the process, by built-in module; the others compute. */
+const BUILTINS: Readonly<Record<string, RegExp>> = {
+  child_process: /^wireguard\/device\.ts$/,
+  sqlite: /^registry\/store\.ts$/,
+  fs: /^(config|main|registry\/store|wireguard\/files|cli\/.*)\.ts$/,
+  http: /^(chain\/rpc|observe\/server|cli\/.*)\.ts$/,
+  https: /^(chain\/rpc|cli\/.*)\.ts$/,
+  dns: /^wireguard\/resolver\.ts$/,
+  net: /^(chain\/rpc|observe\/server)\.ts$/,
+  tls: /^chain\/rpc\.ts$/,
+  dgram: /^$/,
+  cluster: /^$/,
+  worker_threads: /^$/,
+};
+/** Of node:net, what only looks at a string. */
+const PURE_NET = /^(isIP|isIPv4|isIPv6|BlockList)$/;
+
+const CLOCKS =
+  /\b(Date\.now|new Date\(\)|performance\.now|performance\.timeOrigin|process\.\w+|setTimeout|setInterval|setImmediate|fetch\()/;
+
+interface Import {
+  readonly from: string;
+  readonly names: readonly string[];
+}
+interface Source {
+  readonly path: string;
+  readonly code: string;
+  readonly imports: readonly Import[];
+}
+
+const AGENT = fileURLToPath(new URL("..", import.meta.url));
+const sources: readonly Source[] = readdirSync(AGENT, { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".ts") && !path.endsWith(".test.ts") && !path.startsWith("test/"))
+  .map((path) => {
+    const text = readFileSync(`${AGENT}/${path}`, "utf8");
+    return { path, code: text.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, ""), imports: importsOf(text) };
+  });
+
+function importsOf(text: string): Import[] {
+  const statements = text.matchAll(
+    /^(?:import|export)\s+(?:type\s+)?([^"';]*?)\s*from\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm,
+  );
+  return [...statements].map(([, names = "", named, bare, dynamic]) => ({
+    from: named ?? bare ?? dynamic ?? "",
+    names: [...names.matchAll(/(?:type\s+)?(\w+)(?:\s+as\s+\w+)?/g)].map(([, name = ""]) => name),
+  }));
+}
+
+const packageOf = (from: string) => from.split("/", from.startsWith("@") ? 2 : 1).join("/");
+const roomOf = (path: string) => path.split("/").slice(0, -1)[0];
+
+/** The imports that `isAllowed` refuses, each as a sentence. */
+function refused(isAllowed: (source: Source, imported: Import) => boolean): string[] {
+  return sources.flatMap((source) =>
+    source.imports
+      .filter((imported) => !isAllowed(source, imported))
+      .map(({ from, names }) => `${source.path} imports ${names.join(", ")} from ${from}`),
+  );
+}
+
+describe("the rooms", () => {
+  it("are all there, with their doors", () => {
+    const paths = sources.map(({ path }) => path);
+    expect(paths).toEqual(expect.arrayContaining([...DOORS, "bridge.ts", "main.ts", "config.ts"]));
+    expect(ROOMS.filter((room) => !paths.some((path) => roomOf(path) === room))).toEqual([]);
+  });
+
+  it("know the vocabulary and never one another", () => {
+    expect(
+      refused(({ path }, { from }) => {
+        const room = roomOf(path);
+        if (room === undefined || room === "cli" || !from.startsWith(".")) return true;
+        const target = posix.join(room, from);
+        return target === "model.ts" || target === "errors.ts" || roomOf(target) === room;
+      }),
+    ).toEqual([]);
+  });
+
+  it("are known to the bridge, the composition root and the command line alone", () => {
+    expect(
+      refused(({ path }, { from }) => {
+        const mayKnow = path === "bridge.ts" || path === "main.ts" || roomOf(path) !== undefined;
+        return mayKnow || !from.startsWith(".") || roomOf(posix.normalize(from)) === undefined;
+      }),
+    ).toEqual([]);
+  });
+});
+
+describe("the outside", () => {
+  it("is reached through one package at one door", () => {
+    const isBuiltin = (from: string) => from.startsWith("node:");
+    expect(
+      refused(
+        ({ path }, { from }) =>
+          from.startsWith(".") || isBuiltin(from) || PACKAGES[packageOf(from)]?.test(path) === true,
+      ),
+    ).toEqual([]);
+  });
+
+  it("is reached through built-in modules by the doors alone", () => {
+    expect(
+      refused(({ path }, imported) => {
+        const module = /^node:(\w+)/.exec(imported.from)?.[1];
+        const allowed = module === undefined ? undefined : BUILTINS[module];
+        if (allowed === undefined || roomOf(path) === "proxy" || allowed.test(path)) return true;
+        return module === "net" && imported.names.every((name) => PURE_NET.test(name));
+      }),
+    ).toEqual([]);
+  });
+
+  it("is spelled node: where it is a built-in module", () => {
+    expect(refused((_, { from }) => !builtinModules.includes(from))).toEqual([]);
+  });
+
+  it("is not read by pure files: no clock, no timer, no environment", () => {
+    const found = sources
+      .filter(({ path }) => ROOMS.includes(roomOf(path) ?? "") && !DOORS.has(path))
+      .flatMap(({ path, code }) => {
+        const word = CLOCKS.exec(code)?.[0];
+        return word === undefined ? [] : [`${path} uses ${word}`];
+      });
+    expect(found).toEqual([]);
+  });
+});
