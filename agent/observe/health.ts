@@ -17,13 +17,13 @@ export interface Snapshot {
   readonly nodeId: string;
   readonly version: string;
   readonly startedSteadyMs: number;
-  /** What is wrong at present, newest state of each; unreachable, stale and catching up are worked out from the figures. */
+  /** What is wrong at present, each thing once; unreachable, stale and catching up are worked out from the figures. */
   readonly faults: readonly Fault[];
   readonly chain: {
     readonly pollIntervalMs: number;
     /** How old the head's block may be; undefined where blocks come only when asked for (devnet). */
     readonly headAgeLimitSeconds: number | undefined;
-    /** The registry has once stood at the head. Never becomes false again. */
+    /** The registry has once stood at the head since the start. Never becomes false again. */
     readonly caughtUp: boolean;
     readonly headBlock: number | undefined;
     /** The head's own timestamp. */
@@ -125,9 +125,9 @@ export interface Health {
  * nothing in the way. Degraded: works with a lack. Unhealthy: cannot carry out what the chain says.
  */
 export function health(snapshot: Snapshot, now: Now): Health {
-  const faults = [...lacking(snapshot, now), ...snapshot.faults];
-  const unique = [...new Map(faults.map((fault) => [fault.code, fault])).values()];
-  const weighed = unique.map((fault) => ({ fault, ...WEIGHT[fault.code] }));
+  const reported = new Set(snapshot.faults.map(({ code }) => code));
+  const faults = [...lacking(snapshot, now).filter(({ code }) => !reported.has(code)), ...snapshot.faults];
+  const weighed = faults.map((fault) => ({ fault, ...WEIGHT[fault.code] }));
   const components: Record<Component, Status> = {
     chain: "healthy",
     registry: "healthy",
@@ -244,3 +244,6 @@ const WEIGHT: Readonly<Record<FaultCode, Weight>> = {
   "config.held": lack("config"),
   "http.port-in-use": broken("config"),
 };
+
+/** Every code there is: the closed set of a metric's label, and the headings of the runbook. */
+export const FAULT_CODES = Object.keys(WEIGHT) as readonly FaultCode[];
