@@ -1,5 +1,6 @@
 /** Pure: what a JSON-RPC reply may be, and in which ways it can be bad. */
 import { Secret } from "../model.ts";
+import { scan } from "./scan.ts";
 
 /** Why an upstream could not be used; the closed set of its error counters. */
 export const TROUBLES = [
@@ -45,7 +46,7 @@ export class RpcError extends Error {
   readonly code: number;
   /** The first 1,000 characters of the upstream's text, for decisions only: it may hold the key in our URL. */
   readonly said: Secret;
-  /** Revert data in lower case, where it is well-formed and at most 64 KB. */
+  /** Revert data in lower case, at most 64 KB of it. */
   readonly dataHex: string | undefined;
   constructor(kind: RefusalKind, code: number, said = "", dataHex?: string) {
     super(`${kind} (JSON-RPC error ${code})`);
@@ -59,4 +60,96 @@ export class RpcError extends Error {
 /** Thrown by a question's parser. The message is in our own words; nothing of the reply may be in it. */
 export class Malformed extends Error {
   override readonly name = "Malformed";
+}
+
+/** @throws Trouble malformed */
+export function parseJson(bytes: Buffer): unknown {
+  const refusal = scan(bytes);
+  if (refusal !== undefined) throw new Trouble("malformed", refusal);
+  try {
+    return JSON.parse(bytes.toString("utf8"));
+  } catch {
+    // V8 quotes the text in its message; it must not travel on.
+    throw new Trouble("malformed", "it is not JSON");
+  }
+}
+
+/**
+ * The result in a reply to the request `id`.
+ * @throws RpcError an error object that is not about the upstream itself
+ * @throws Trouble malformed, rate-limit
+ */
+export function resultOf(reply: unknown, id: number, method: string): unknown {
+  if (!isRecord(reply)) throw new Trouble("malformed", "it is no JSON-RPC object");
+  if (reply["jsonrpc"] !== "2.0") throw new Trouble("malformed", "it is not marked as JSON-RPC 2.0");
+  const error = reply["error"] ?? undefined;
+  const result = reply["result"];
+  // A gateway that could not read or would not admit the request does not know its id.
+  const isOurs = reply["id"] === id || (error !== undefined && (reply["id"] ?? null) === null);
+  if (!isOurs) throw new Trouble("malformed", "it answers another request");
+  if (error === undefined) {
+    if (result === undefined) throw new Trouble("malformed", "it has neither result nor error");
+    return result;
+  }
+  if (!isRecord(error)) throw new Trouble("malformed", "its error is no object");
+  if ((result ?? null) !== null) throw new Trouble("malformed", "it has both result and error");
+  throw refusal(method, error);
+}
+
+/** A reply whose HTTP status says failure counts only where it explains the failure. */
+export function isErrorReply(reply: unknown): boolean {
+  return isRecord(reply) && isRecord(reply["error"]);
+}
+
+function refusal(method: string, error: Readonly<Record<string, unknown>>): RpcError | Trouble {
+  const code = Number.isSafeInteger(error["code"]) ? (error["code"] as number) : 0;
+  const said = typeof error["message"] === "string" ? error["message"].slice(0, 1_000) : "";
+  const kind = kindOf(method, code, said);
+  if (kind === "rate-limit") return new Trouble("rate-limit", `JSON-RPC error ${code}, too many requests`);
+  return new RpcError(kind, code, said, kind === "reverted" ? revertData(error["data"]) : undefined);
+}
+
+// Clients and providers agree neither on codes nor on words. What is in doubt between too many requests and too wide a
+// question (Infura says -32005 for both, Binance "limit exceeded") is taken as too many requests: that waits first.
+const TOO_OFTEN = anyOf(
+  /rate.?limit|too many requests|requests? (per|count|limit)|quota|credits|compute units|capacity|throughput|throttl/,
+);
+const TOO_WIDE = anyOf(
+  /range|narrow|smaller|response (size|is too)|logs matched|limit your query/,
+  /(more than|max(imum)?( of)?|up to|at most|limit(ed)?( of| to)?|exceed(s|ed|ing)?|too many|too large) (\S+ )?(results|logs|blocks|events|matches|response)/,
+  /(results?|logs|blocks|query|response|payload|body|entity)( set)?( is| was)? too (many|large|big|wide|long)/,
+  /timed? ?out|deadline exceeded|took too long/,
+);
+const NOT_THERE = anyOf(
+  /header not found|header for hash not found|unknown block|beyond (the )?(current )?head|not (currently )?canonical/,
+  /(block|finalized|safe|resource)( \S+)?( was| is)? (not found|not available|does not exist)|(cannot|could not|can't) (be found|find)/,
+  /missing trie node|historical state|pruned|archive|ancient|state.{0,60}(not available|unavailable|missing)/,
+);
+const NOT_KNOWN = anyOf(
+  /not (supported|implemented|allowed|whitelisted)|unsupported|invalid (argument|param|block)|unknown (method|tag)/,
+);
+
+function anyOf(...patterns: readonly RegExp[]): RegExp {
+  return new RegExp(patterns.map(({ source }) => source).join("|"), "i");
+}
+
+function kindOf(method: string, code: number, said: string): RefusalKind | "rate-limit" {
+  if (method === "eth_call" && (code === 3 || code === -32015 || /\brevert(ed)?\b/i.test(said))) return "reverted";
+  if (code === -32601) return "unsupported";
+  if (code === 429 || code === -32029 || TOO_OFTEN.test(said)) return "rate-limit";
+  if (code === -39001 || NOT_THERE.test(said)) return "absent";
+  if (method === "eth_getLogs" && TOO_WIDE.test(said)) return "limited";
+  if (code === -32005 || code === -32007 || code === -32016) return "rate-limit";
+  return code === -32602 || code === -32004 || NOT_KNOWN.test(said) ? "unsupported" : "other";
+}
+
+/** geth puts the bytes in `data`, hardhat in `data.data`, Nethermind behind the word Reverted. */
+function revertData(data: unknown): string | undefined {
+  const text = isRecord(data) ? data["data"] : data;
+  if (typeof text !== "string" || text.length > 131_072) return undefined;
+  return /^(?:Reverted )?(0x(?:[0-9a-f]{2})*)$/i.exec(text)?.[1]?.toLowerCase();
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
