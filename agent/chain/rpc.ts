@@ -2,9 +2,13 @@
  * The chain room's door: asks one question of the healthiest upstream and fails over.
  * Nothing that leaves here names more of an upstream than host[:port].
  */
-import type { Fault } from "../errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AgentError, type Fault } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
-import type { TroubleKind } from "./reply.ts";
+import type { Pin } from "./identity.ts";
+import { RpcError, Trouble, type TroubleKind } from "./reply.ts";
+import { type Upstream, upstream } from "./upstream.ts";
+import { alarm } from "./wakeup.ts";
 
 export { Malformed, RpcError } from "./reply.ts";
 
@@ -91,6 +95,147 @@ export interface ConnectOptions {
   readonly random?: () => number;
 }
 
-export function connect(_options: ConnectOptions): Rpc {
-  throw new Error("not yet");
+export function connect({ urls, expect, onChange = () => {}, random = Math.random }: ConnectOptions): Rpc {
+  const pin: Pin = { genesis: expect.genesis };
+  const heads = alarm();
+  const bestHead = () => {
+    const known = all.map((one) => one.head(performance.now())).filter((head) => head !== undefined);
+    return known.length === 0 ? undefined : Math.max(...known);
+  };
+  const names = uniqueNames(urls);
+  const all: readonly Upstream[] = urls.map((url, i) =>
+    upstream({ name: names[i] ?? "", url, expect, pin, random, onChange, onHead: heads.ring, bestHead }),
+  );
+  const preference: Preference = { last: undefined };
+
+  return {
+    ask(question, choice = {}) {
+      const { not, only } = choice;
+      const willing = all.filter(({ name }) => name !== not && (only === undefined || name === only));
+      return failover(willing, preference, question, choice);
+    },
+    nextHead: heads.next,
+    suspect: (name) => all.find((one) => one.name === name)?.blame(),
+    pin(genesis) {
+      if (pin.genesis === genesis) return;
+      pin.genesis = genesis;
+      for (const one of all) one.identity.doubt();
+    },
+    genesis: () => pin.genesis,
+    upstreams: () => all.map((one) => one.status()),
+    close() {
+      for (const one of all) one.close();
+    },
+  };
+}
+
+/** The upstream asked last keeps a head start, so that near equals do not take turns. */
+interface Preference {
+  last: Upstream | undefined;
+}
+
+/** Each upstream is tried at most this often for one question: a lone one deserves a second chance at once. */
+const MAX_TRIES = 2;
+/** Waiting this long for a second try is better than an error. */
+const SHORT_WAIT_MS = 250;
+
+async function failover<T>(
+  willing: readonly Upstream[],
+  preference: Preference,
+  question: Question<T>,
+  choice: Choice,
+): Promise<Answer<T>> {
+  const { signal } = choice;
+  const tries = new Map<Upstream, number>();
+  let trouble: { readonly upstream: string; readonly trouble: Trouble } | undefined;
+  let refusal: RpcError | undefined;
+  const isLeft = (one: Upstream) => one.identity.fault() === undefined && (tries.get(one) ?? 0) < MAX_TRIES;
+  await anyVerified(willing, signal);
+  for (;;) {
+    signal?.throwIfAborted();
+    const now = performance.now();
+    // Once somebody has spoken, whoever is down adds nothing.
+    const left = willing.filter((one) => isLeft(one) && (refusal === undefined || one.identity.isKnown()));
+    const ready = left.filter((one) => one.notBefore() <= now);
+    const next = best(ready, tries, preference, now);
+    if (next === undefined) {
+      const wait = Math.min(...left.map((one) => one.notBefore() - now));
+      const isWorthIt = tries.size === 0 || wait <= SHORT_WAIT_MS || trouble?.trouble.kind === "rate-limit";
+      if (left.length === 0 || refusal !== undefined || !isWorthIt) break;
+      await pause(wait, signal);
+      continue;
+    }
+    tries.set(next, (tries.get(next) ?? 0) + 1);
+    try {
+      const value = await next.ask(question, signal);
+      if (choice.not === undefined && choice.only === undefined) preference.last = next;
+      return { value, upstream: next.name };
+    } catch (error) {
+      if (error instanceof Trouble) {
+        trouble = { upstream: next.name, trouble: error };
+        // Neither gets better by asking the same again.
+        if (error.kind === "timeout" || error.kind === "oversize") tries.set(next, MAX_TRIES);
+      } else if (error instanceof RpcError) {
+        if (error.kind === "reverted" || error.kind === "limited") throw error;
+        refusal = error;
+        tries.set(next, MAX_TRIES);
+      } else if (!(error instanceof AgentError)) throw error;
+    }
+  }
+  // That a block is absent must be the word of all who were asked: one who failed to answer may have it.
+  if (refusal !== undefined && (trouble === undefined || refusal.kind !== "absent")) throw refusal;
+  throw new AgentError(faultOf(willing, question.method, choice, trouble));
+}
+
+function best(
+  ready: readonly Upstream[],
+  tries: ReadonlyMap<Upstream, number>,
+  preference: Preference,
+  now: number,
+): Upstream | undefined {
+  const rank = (one: Upstream) =>
+    1e6 * (tries.get(one) ?? 0) +
+    one.cost(now) * (one === preference.last ? 0.7 : 1) -
+    (one === preference.last ? 2 : 0);
+  return ready.toSorted((a, b) => rank(a) - rank(b))[0];
+}
+
+/** While no upstream is known yet, the first to be verified is waited for: a dead one must not hold up the start. */
+async function anyVerified(willing: readonly Upstream[], signal: AbortSignal | undefined): Promise<void> {
+  if (willing.length < 2 || willing.some(({ identity }) => identity.isKnown())) return;
+  await Promise.any(willing.map(({ identity }) => identity.check())).catch(() => {});
+  signal?.throwIfAborted();
+}
+
+function faultOf(
+  willing: readonly Upstream[],
+  method: string,
+  { not, only }: Choice,
+  failed: { readonly upstream: string; readonly trouble: Trouble } | undefined,
+): Fault {
+  if (failed !== undefined) {
+    const { upstream, trouble } = failed;
+    const isReply = trouble.kind === "malformed" || trouble.kind === "oversize";
+    const code = isReply ? "chain.reply-refused" : "chain.request-failed";
+    return { code, method, upstream, problem: trouble.message };
+  }
+  const refused = willing.map(({ identity }) => identity.fault()).find((fault) => fault !== undefined);
+  if (refused !== undefined) return refused;
+  const asked = only ?? willing[0]?.name ?? `any but ${not}`;
+  const problem = willing.length === 0 ? "there is no such upstream" : "it is left alone for a moment after failures";
+  return { code: "chain.request-failed", method, upstream: asked, problem };
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(Math.max(1, ms), undefined, signal === undefined ? {} : { signal }).catch(() => {});
+  signal?.throwIfAborted();
+}
+
+function uniqueNames(urls: readonly URL[]): string[] {
+  const seen = new Map<string, number>();
+  return urls.map(({ host }) => {
+    const count = (seen.get(host) ?? 0) + 1;
+    seen.set(host, count);
+    return count === 1 ? host : `${host}#${count}`;
+  });
 }

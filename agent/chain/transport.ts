@@ -52,23 +52,8 @@ export function overHttp(url: URL): Transport {
   };
   const send = secure ? httpsRequest : httpRequest;
 
-  async function exchange({ text, deadlineMs, signal }: WireRequest): Promise<unknown> {
-    signal?.throwIfAborted();
-    const stop = new AbortController();
-    const deadline = setTimeout(() => stop.abort(new Trouble("timeout", `no reply in ${deadlineMs} ms`)), deadlineMs);
-    const abort = () => stop.abort(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    try {
-      const reply = await respond(text, stop.signal);
-      return await replyIn(reply, stop.signal);
-    } catch (error) {
-      if (stop.signal.aborted) throw stop.signal.reason;
-      throw error instanceof Trouble ? error : new Trouble("connect", `connection failed (${errorCode(error)})`);
-    } finally {
-      clearTimeout(deadline);
-      signal?.removeEventListener("abort", abort);
-    }
-  }
+  const exchange = (request: WireRequest) =>
+    within(request, async (stop) => replyIn(await respond(request.text, stop)));
 
   /** A kept-alive socket that the server has just closed fails at once and says nothing about the server: the next is tried. */
   async function respond(text: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -92,6 +77,30 @@ export function overHttp(url: URL): Transport {
   return { exchange, close: () => agent.destroy() };
 }
 
+/**
+ * Runs `work` under the request's deadline and signal. Whichever stops it first is what is thrown; any other error of
+ * Node's becomes a trouble that names its code alone.
+ */
+export async function within<T>(
+  { deadlineMs, signal }: Pick<WireRequest, "deadlineMs" | "signal">,
+  work: (stop: AbortSignal) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const stop = new AbortController();
+  const deadline = setTimeout(() => stop.abort(new Trouble("timeout", `no reply in ${deadlineMs} ms`)), deadlineMs);
+  const abort = () => stop.abort(signal?.reason);
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    return await work(stop.signal);
+  } catch (error) {
+    if (stop.signal.aborted) throw stop.signal.reason;
+    throw error instanceof Trouble ? error : new Trouble("connect", `connection failed (${errorCode(error)})`);
+  } finally {
+    clearTimeout(deadline);
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
 /** Credentials in a URL belong in a header; a URL is printed too easily. */
 export function authorizationOf(url: URL): string | undefined {
   if (url.username === "" && url.password === "") return undefined;
@@ -99,14 +108,14 @@ export function authorizationOf(url: URL): string | undefined {
 }
 
 /** @throws Trouble for every status but 200 that is not explained by a JSON-RPC error */
-async function replyIn(response: IncomingMessage, signal: AbortSignal): Promise<unknown> {
+async function replyIn(response: IncomingMessage): Promise<unknown> {
   const status = response.statusCode ?? 0;
   const isError = status >= 400 && status !== 429 && status !== 503;
   if (status !== 200 && !isError) {
     response.destroy();
     throw refusalOf(status, response.headers["retry-after"]);
   }
-  if (!isError) return parseInTurns(await bodyOf(response, MAX_REPLY_BYTES), signal);
+  if (!isError) return parseInTurns(await bodyOf(response, MAX_REPLY_BYTES));
   try {
     const reply = parseJson(await bodyOf(response, MAX_ERROR_BYTES));
     if (isErrorReply(reply)) return reply;
@@ -170,9 +179,8 @@ async function bodyOf(response: IncomingMessage, limit: number): Promise<Buffer>
 }
 
 /** 8 MB take some 30 ms to decode and scan and as long to parse; other work goes on in between. */
-async function parseInTurns(bytes: Buffer, signal: AbortSignal): Promise<unknown> {
+export async function parseInTurns(bytes: Buffer): Promise<unknown> {
   if (bytes.length > LARGE_BYTES) await nextTurn();
-  signal.throwIfAborted();
   const reply = parseJson(bytes);
   if (bytes.length > LARGE_BYTES) await nextTurn();
   return reply;
@@ -183,7 +191,7 @@ function nextTurn(): Promise<void> {
 }
 
 /** A code of Node's such as ECONNREFUSED; messages may hold more than that. */
-export function errorCode(error: unknown): string {
+function errorCode(error: unknown): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   return /^[A-Z][A-Z0-9_]{1,40}$/.test(code) ? code : "unknown";
 }

@@ -1,0 +1,92 @@
+/** Which chain an upstream serves: asked before its answers count, and again when someone else may answer in its place. */
+import { AgentError, type Fault } from "../errors.ts";
+import type { Hash } from "../model.ts";
+import { blockByNumber, chainId, code } from "./questions.ts";
+import { RpcError, Trouble } from "./reply.ts";
+import type { Expected, Question } from "./rpc.ts";
+
+/** The genesis block that upstreams are held to; shared by all of them. */
+export interface Pin {
+  genesis: Hash | undefined;
+}
+
+export interface Identity {
+  /** Asks where it is not known. @throws Trouble | AgentError chain.wrong-network | chain.other-genesis | chain.no-contract */
+  check(): Promise<void>;
+  /** Asks although it is known; it stays known meanwhile. @throws as `check` */
+  recheck(): Promise<void>;
+  /** It must be asked again before the next answer counts. */
+  doubt(): void;
+  isKnown(): boolean;
+  fault(): Fault | undefined;
+}
+
+type Ask = <T>(question: Question<T>) => Promise<T>;
+
+export function identity(upstream: string, expected: Expected, pin: Pin, ask: Ask): Identity {
+  let isKnown = false;
+  let fault: Fault | undefined;
+  let doubts = 0;
+  let running: Promise<void> | undefined;
+
+  async function run(): Promise<void> {
+    for (;;) {
+      const doubtsBefore = doubts;
+      // First and alone: while an upstream is down it is asked no more than this.
+      const [chain] = await allOf([ask(chainId())]);
+      const [genesis, hasCode] = await allOf([
+        // Not every provider serves its oldest block; one that does not tell has still told its chain id.
+        ask(blockByNumber(0)).then(({ hash }) => hash, unlessRefused),
+        expected.contract === undefined ? true : ask(code(expected.contract, "latest")).then((hex) => hex !== "0x"),
+      ]);
+      // Somebody else may have answered a part of it.
+      if (doubts !== doubtsBefore) continue;
+      fault = faultIn(chain, genesis, hasCode);
+      isKnown = fault === undefined;
+      if (fault !== undefined) throw new AgentError(fault);
+      pin.genesis ??= genesis;
+      return;
+    }
+  }
+
+  function faultIn(chain: number, genesis: Hash | undefined, hasCode: boolean): Fault | undefined {
+    if (chain !== expected.chainId) {
+      return { code: "chain.wrong-network", upstream, expected: expected.chainId, got: chain };
+    }
+    const isOther = genesis !== undefined && pin.genesis !== undefined && genesis !== pin.genesis;
+    if (isOther) return { code: "chain.other-genesis", upstream };
+    return hasCode ? undefined : { code: "chain.no-contract", contract: expected.contract ?? "", upstream };
+  }
+
+  function recheck(): Promise<void> {
+    running ??= run().finally(() => {
+      running = undefined;
+    });
+    return running;
+  }
+
+  return {
+    check: () => (isKnown ? Promise.resolve() : recheck()),
+    recheck,
+    doubt() {
+      doubts++;
+      isKnown = false;
+    },
+    isKnown: () => isKnown,
+    fault: () => fault,
+  };
+}
+
+/** Waits for all, so that none is left to fail unheard. An error object where none can be right is trouble. */
+async function allOf<T extends readonly unknown[]>(parts: T): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  const settled = await Promise.allSettled(parts);
+  for (const part of settled) {
+    if (part.status === "fulfilled") continue;
+    throw part.reason instanceof RpcError ? new Trouble("rpc-error", part.reason.message) : part.reason;
+  }
+  return settled.map((part) => (part as PromiseFulfilledResult<unknown>).value) as never;
+}
+
+function unlessRefused(error: unknown): undefined {
+  if (!(error instanceof RpcError)) throw error;
+}
