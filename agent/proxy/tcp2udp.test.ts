@@ -162,7 +162,7 @@ it("makes room at the limit for a new connection when another has been silent fo
 
 it("closes a connection that says nothing for longer than --tcp-recv-timeout, whatever it is told meanwhile", async () => {
   await using target = await UdpEnd.open();
-  await using server = await Server.start(local(target), { tcpRecvTimeoutMs: 150 });
+  await using server = await Server.start(local(target), { tcpRecvTimeoutMs: 1_000 });
   await using silent = await TcpEnd.dial(server.port);
   silent.socket.write(Buffer.from("000131", "hex"));
   await target.got("1");
@@ -170,7 +170,7 @@ it("closes a connection that says nothing for longer than --tcp-recv-timeout, wh
   await silent.closed().finally(() => clearInterval(chatter));
 
   await using talker = await TcpEnd.dial(server.port);
-  for (let i = 0; i < 15; i++) {
+  for (let i = 0; i < 70; i++) {
     talker.socket.write(Buffer.from("000132", "hex"));
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
