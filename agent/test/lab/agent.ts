@@ -3,7 +3,8 @@ import { fileURLToPath } from "node:url";
 import { type Exit, type Running, until } from "./command.ts";
 import type { Host } from "./host.ts";
 
-const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
+/** From source, unless a benchmark means the built one. */
+const MAIN = process.env["AGENT_MAIN"] ?? fileURLToPath(new URL("../../main.ts", import.meta.url));
 const HTTP_PORT = 8080;
 
 export class AgentProcess {
@@ -11,9 +12,9 @@ export class AgentProcess {
   readonly #running: Running;
   readonly #startedAt = performance.now();
 
-  constructor(host: Host, settings: Readonly<Record<string, string>>) {
+  constructor(host: Host, settings: Readonly<Record<string, string>>, wrapper: readonly string[]) {
     this.host = host;
-    this.#running = host.start([process.execPath, MAIN], { env: environment(host, settings) });
+    this.#running = host.start([...wrapper, process.execPath, MAIN], { env: environment(host, settings) });
   }
 
   /** Resolves with the milliseconds from start to ready. @throws with the log when that takes longer than the deadline. */

@@ -13,20 +13,24 @@ interface Receipt {
 type Argument = string | bigint | number;
 
 export class Chain implements AsyncDisposable {
-  readonly url = `http://${LAB_ADDRESS}:8545`;
-  readonly id = 31337;
+  readonly url: string;
+  readonly id: number;
   readonly #anvil: Running;
   #abi = new Interface([]);
   #contract = "";
   #name: ContractName = "DstackAccessNFT";
   #accounts: readonly string[] = [];
 
-  private constructor(anvil: Running) {
+  private constructor(anvil: Running, url: string, id: number) {
     this.#anvil = anvil;
+    this.url = url;
+    this.id = id;
   }
 
-  static async start(name: ContractName = "DstackAccessNFT"): Promise<Chain> {
-    const chain = new Chain(start(["anvil", "--host", LAB_ADDRESS, "--port", "8545"], { env: anvilEnvironment() }));
+  static async start(name: ContractName = "DstackAccessNFT", { chainId = 31337, port = 8545 } = {}): Promise<Chain> {
+    const flags = ["--host", LAB_ADDRESS, "--port", String(port), "--chain-id", String(chainId)];
+    const anvil = start(["anvil", ...flags], { env: anvilEnvironment() });
+    const chain = new Chain(anvil, `http://${LAB_ADDRESS}:${port}`, chainId);
     await chain.#anvil.says(/Listening on/, 30_000);
     chain.#accounts = (await chain.rpc("eth_accounts", [])) as string[];
     await chain.deploy(name);
@@ -40,6 +44,15 @@ export class Chain implements AsyncDisposable {
     this.#abi = new Interface(JSON.stringify(abi));
     this.#contract = (await this.#transact({ data: bytecode + this.#abi.encodeDeploy([]).slice(2) })).contractAddress;
     return this.#contract;
+  }
+
+  /** Back to a contract that was deployed before, of the same kind. */
+  at(contract: string): void {
+    this.#contract = contract;
+  }
+
+  get contractName(): ContractName {
+    return this.#name;
   }
 
   get contract(): string {

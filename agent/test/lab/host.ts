@@ -39,9 +39,10 @@ export class Host {
     return start(this.#inside(argv), options);
   }
 
-  /** `node agent/main.ts` on this host; `settings` come on top of what every agent of the lab has. */
-  agent(settings: Readonly<Record<string, string>>): AgentProcess {
-    return new AgentProcess(this, settings);
+  /** `node agent/main.ts` on this host; `settings` come on top of what every agent of the lab has.
+   *  `wrapper` is a command that starts another, such as `setpriv`. */
+  agent(settings: Readonly<Record<string, string>>, wrapper: readonly string[] = []): AgentProcess {
+    return new AgentProcess(this, settings, wrapper);
   }
 
   /** The file as seen from outside of the host's mount namespace. */
