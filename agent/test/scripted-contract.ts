@@ -46,6 +46,8 @@ export class ScriptedContract implements Account {
   /** Each token's states, oldest first, with the block that made them. */
   readonly #history = new Map<bigint, { block: number; token: ScriptedToken }[]>();
   #pending: ScriptedLog[][] = [];
+  /** What the pending transactions make; of no block yet. */
+  #unmined: { block: number; token: ScriptedToken }[] = [];
   #nextId = 1n;
 
   constructor(chain: ScriptedChain, options: ContractOptions = {}) {
@@ -112,7 +114,9 @@ export class ScriptedContract implements Account {
     const logs = this.#pending;
     this.#pending = [];
     if (empty > 0) this.#chain.mine(empty);
-    return this.#chain.mine(1, logs);
+    const block = this.#chain.mine(1, logs);
+    for (const state of this.#unmined.splice(0)) state.block = block;
+    return block;
   }
 
   token(tokenId: bigint, block = Number.POSITIVE_INFINITY): ScriptedToken | undefined {
@@ -138,11 +142,13 @@ export class ScriptedContract implements Account {
 
   rewind(block: number): void {
     this.#pending = [];
+    this.#unmined = [];
     for (const [tokenId, states] of this.#history) {
       const kept = states.filter((state) => state.block <= block);
       if (kept.length === 0) this.#history.delete(tokenId);
       else this.#history.set(tokenId, kept);
     }
+    this.#nextId = [...this.#history.keys()].reduce((next, tokenId) => (tokenId >= next ? tokenId + 1n : next), 1n);
   }
 
   #present(tokenId: bigint): ScriptedToken {
@@ -151,11 +157,12 @@ export class ScriptedContract implements Account {
     return token;
   }
 
-  /** Counts from the block that the next `mine()` makes; with empty blocks before it, a little too early. */
   #set(tokenId: bigint, token: ScriptedToken): void {
+    const state = { block: Number.POSITIVE_INFINITY, token };
     const states = this.#history.get(tokenId) ?? [];
-    states.push({ block: this.#chain.head + 1, token });
+    states.push(state);
     this.#history.set(tokenId, states);
+    this.#unmined.push(state);
   }
 }
 
