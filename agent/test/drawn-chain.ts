@@ -203,7 +203,7 @@ export function nameOf(hash: Hash): string {
 /** A step as the drawings write it: `..a5(+7)`, `a6+7`, `<a5`, `=a5`, and with logs that were missed `=a5(+7@4)`. */
 export function drawn(step: Advance): string {
   const list = (events: readonly AccessEvent[], where = (_: Position) => "") =>
-    events.map((event) => deedOf(event) + where(event.at)).join(" ");
+    events.map((event) => deedOf(event) + where(event.at)).join("");
   switch (step.kind) {
     case "history":
       return `..${nameOf(step.to.hash)}${step.events.length === 0 ? "" : `(${list(step.events)})`}`;

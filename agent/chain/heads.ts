@@ -1,0 +1,136 @@
+/**
+ * Which head to follow. One upstream may lag, freeze, fork, mix chains or make them up: what takes us back, or fits
+ * nothing that we hold, is held against a second upstream where there is one.
+ */
+import type { Block, BlockRef, Trail } from "../model.ts";
+import { blockByNumber, headOf } from "./questions.ts";
+import { type Headers, Moved, type Route, routeTo } from "./route.ts";
+import { type Choice, type Rpc, RpcError } from "./rpc.ts";
+
+/** One upstream's head, and how it is reached from what we hold. */
+export interface Look {
+  readonly head: Block;
+  readonly upstream: string;
+  readonly route: Route | { readonly kind: "failed"; readonly error: unknown };
+}
+export interface Target extends Look {
+  readonly route: Extract<Route, { kind: "onward" }>;
+}
+
+/** What is remembered between polls. */
+export interface Heads {
+  /** The upstream that told the tip. */
+  tipFrom: string | undefined;
+  /** Polls in a row that brought nothing new, and that brought a shorter fork. */
+  idle: number;
+  shorter: number;
+}
+
+/** A head that does not move may be a frozen upstream: another one is asked every so many polls. */
+const IDLE_POLLS = 5;
+/** A fork that an upstream denies is followed once it is this much longer than what that upstream has. */
+const OUTGROWN = 3;
+/** A fork below our height is a lagging upstream's, until it was told this often in a row (a chain that was set back). */
+const SHORTER_POLLS = 3;
+const TRIES = 3;
+
+/**
+ * The head to go to, or undefined where there is nothing new.
+ * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits
+ */
+export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
+  const tip = trail.unfinal.at(-1) ?? trail.final;
+  const first = await look(rpc, trail, {}, signal);
+  const isIdle = first.route.kind === "same";
+  heads.idle = isIdle ? heads.idle + 1 : 0;
+  const needsSecond = isIdle ? heads.idle % IDLE_POLLS === 0 : !isForward(first, tip);
+  const second =
+    needsSecond && rpc.upstreams().length > 1
+      ? await look(rpc, trail, witnessOf(first, heads), signal).catch(() => undefined)
+      : undefined;
+  signal.throwIfAborted();
+  const chosen = preferred(first, second, tip);
+  const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
+  if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
+  if (chosen === undefined) {
+    if (first.route.kind === "failed" && !isRefuted) throw first.route.error;
+    heads.shorter = 0;
+    return undefined;
+  }
+  heads.shorter = chosen.head.number < tip.number ? heads.shorter + 1 : 0;
+  if (heads.shorter > 0 && heads.shorter < SHORTER_POLLS) return undefined;
+  heads.idle = 0;
+  heads.shorter = 0;
+  heads.tipFrom = chosen.upstream;
+  return chosen;
+}
+
+/** Pure: which of two looks to follow, if any; `first` alone where there is no second witness. */
+export function preferred(first: Look, second: Look | undefined, tip: BlockRef): Target | undefined {
+  const [one, other] = [first, second].map((seen) => (seen && isTarget(seen) ? seen : undefined));
+  if (one !== undefined && isForward(one, tip)) return one;
+  if (other !== undefined && isForward(other, tip)) {
+    return one !== undefined && hasOutgrown(one, other) ? one : other;
+  }
+  if (one !== undefined && other !== undefined) return other.head.number > one.head.number ? other : one;
+  // Of a fork and of an upstream that still has what the fork denies, the fork must be the longer one.
+  const [fork, denier] = one !== undefined ? [one, second] : [other, first];
+  if (fork === undefined) return undefined;
+  const denies = denier !== undefined && denier.route.kind !== "failed" && denier.head.number > fork.route.from.number;
+  return denies && !hasOutgrown(fork, denier) ? undefined : fork;
+}
+
+function hasOutgrown(fork: Look, denier: Look): boolean {
+  return fork.head.number >= denier.head.number + OUTGROWN;
+}
+
+function isTarget(seen: Look): seen is Target {
+  return seen.route.kind === "onward";
+}
+
+/** Reached without taking back anything. */
+function isForward(seen: Look, tip: BlockRef): boolean {
+  return isTarget(seen) && seen.route.from.number === tip.number;
+}
+
+/** The upstream that told our tip knows best whether it still stands. */
+function witnessOf(first: Look, { tipFrom }: Heads): Choice {
+  return tipFrom !== undefined && tipFrom !== first.upstream ? { only: tipFrom } : { not: first.upstream };
+}
+
+/** @throws what asking for the head threw; trouble on the way to it is part of the answer */
+async function look(rpc: Rpc, trail: Trail, choice: Choice, signal: AbortSignal): Promise<Look> {
+  for (let tries = 1; ; tries++) {
+    const { value: head, upstream } = await rpc.ask(headOf("latest"), { ...choice, signal });
+    try {
+      return { head, upstream, route: await routeTo(head, trail, headersOf(rpc, upstream, signal)) };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof Moved && tries < TRIES) continue;
+      return { head, upstream, route: { kind: "failed", error } };
+    }
+  }
+}
+
+/** Headers as one upstream has them; where it fails others may help, and links tell whether theirs fit. */
+export function headersOf(rpc: Rpc, upstream: string, signal: AbortSignal): Headers {
+  return {
+    async at(number) {
+      const question = blockByNumber(number);
+      const { value } = await rpc.ask(question, { only: upstream, signal }).catch(() => {
+        signal.throwIfAborted();
+        return rpc.ask(question, { signal });
+      });
+      return value;
+    },
+    async holds(ref) {
+      try {
+        const { value } = await rpc.ask(blockByNumber(ref.number), { only: upstream, signal });
+        return value.hash === ref.hash;
+      } catch (error) {
+        if (error instanceof RpcError && error.kind === "absent") return false;
+        throw error;
+      }
+    },
+  };
+}

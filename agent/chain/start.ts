@@ -1,0 +1,31 @@
+/** Where the contract's history begins, where no setting says it. */
+import { AgentError } from "../errors.ts";
+import type { Address } from "../model.ts";
+import { code } from "./questions.ts";
+import { type Rpc, RpcError } from "./rpc.ts";
+
+/**
+ * The first block after which the contract has code, by bisecting: some 25 questions, which need an archive node.
+ * @throws AgentError chain.no-contract | chain.no-start-block
+ */
+export async function firstBlock(rpc: Rpc, contract: Address, head: number, signal: AbortSignal): Promise<number> {
+  const hasCode = async (number: number) => {
+    try {
+      const { value, upstream } = await rpc.ask(code(contract, { number }), { signal });
+      return { isThere: value !== "0x", upstream };
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      const upstream = rpc.upstreams()[0]?.name ?? "none";
+      throw new AgentError({ code: "chain.no-start-block", upstream }, { cause: error });
+    }
+  };
+  const { isThere, upstream } = await hasCode(head);
+  if (!isThere) throw new AgentError({ code: "chain.no-contract", contract, upstream });
+  let [first, last] = [0, head];
+  while (first < last) {
+    const middle = Math.floor((first + last) / 2);
+    if ((await hasCode(middle)).isThere) last = middle;
+    else first = middle + 1;
+  }
+  return first;
+}

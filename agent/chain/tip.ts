@@ -1,0 +1,99 @@
+/** The logs of one block near the head, pinned by its hash and held against its bloom. */
+import { AgentError } from "../errors.ts";
+import type { Address, Block, BlockRef, Hash } from "../model.ts";
+import { denies, emptiness } from "./bloom.ts";
+import { logs, type RawLog } from "./questions.ts";
+import { contradiction } from "./ranges.ts";
+import { Moved } from "./route.ts";
+import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
+
+export interface Contract {
+  readonly address: Address;
+  readonly topics: readonly Hash[];
+}
+
+/** How often in a row each upstream refused to filter by block hash. */
+export type Refusals = Map<string, number>;
+
+/** For the tip: state-like haste, not that of a range. */
+const TIP_MS = 3_000;
+
+/**
+ * An answer that the bloom speaks against is asked for once more, of another upstream where there is one, and that one
+ * is accepted: a bloom can warn and never block.
+ * @param from the upstream that told the block, and so has it
+ */
+export async function logsAtTip(
+  rpc: Rpc,
+  contract: Contract,
+  block: Block,
+  from: string,
+  refusals: Refusals,
+  signal: AbortSignal,
+): Promise<readonly RawLog[]> {
+  const first = await ask({ only: from, signal }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    if (rpc.upstreams().length < 2) throw error;
+    return ask({ not: from, signal });
+  });
+  const objection = objectionTo(block, first.value, contract);
+  if (objection === undefined) return first.value;
+  const second = await ask(another(rpc, first.upstream, signal)).catch((error: unknown) => {
+    signal.throwIfAborted();
+    if (first.value.length > 0) throw error;
+    return first;
+  });
+  const problem = contradiction(second.value);
+  if (problem !== undefined) {
+    throw new AgentError({ code: "chain.reply-refused", method: "eth_getLogs", upstream: second.upstream, problem });
+  }
+  if (second.upstream !== first.upstream && objectionTo(block, second.value, contract) === undefined) {
+    rpc.suspect(first.upstream);
+  }
+  return second.value;
+
+  function ask(choice: Choice) {
+    return logsOfBlock(rpc, contract, block, choice, refusals);
+  }
+}
+
+/** Pinned by hash, or by number and checked where an upstream knows no such filter. */
+export async function logsOfBlock(
+  rpc: Rpc,
+  contract: Contract,
+  block: BlockRef,
+  choice: Choice,
+  refusals: Refusals,
+): Promise<Answer<readonly RawLog[]>> {
+  const filter = { address: contract.address, topics: contract.topics };
+  const upstream = choice.only ?? "";
+  if ((refusals.get(upstream) ?? 0) < 3) {
+    try {
+      const answer = await rpc.ask({ ...logs({ ...filter, blockHash: block.hash }), deadlineMs: TIP_MS }, choice);
+      refusals.delete(upstream);
+      return answer;
+    } catch (error) {
+      // An upstream that lacks the block would answer a range with nothing at all.
+      if (!(error instanceof RpcError) || error.kind === "absent") throw error;
+      refusals.set(upstream, (refusals.get(upstream) ?? 0) + 1);
+    }
+  }
+  const range = { ...filter, fromBlock: block.number, toBlock: block.number };
+  const answer = await rpc.ask({ ...logs(range), deadlineMs: TIP_MS }, choice);
+  if (answer.value.some(({ blockHash }) => blockHash !== block.hash)) throw new Moved("logs of another block");
+  return answer;
+}
+
+/** Why an answer is not simply believed. */
+export function objectionTo(block: Block, found: readonly RawLog[], contract: Contract): string | undefined {
+  if (found.length > 0) {
+    return contradiction(found) ?? (found.some((log) => denies(block, log)) ? "the bloom rules a log out" : undefined);
+  }
+  const isUnlikely = emptiness(block, contract.address, contract.topics) === "unlikely";
+  return isUnlikely ? "the bloom has logs and the answer none" : undefined;
+}
+
+/** Another upstream where there is one, otherwise the same. */
+export function another(rpc: Rpc, upstream: string, signal: AbortSignal): Choice {
+  return rpc.upstreams().length > 1 ? { not: upstream, signal } : { signal };
+}
