@@ -42,7 +42,7 @@ export interface Question<T> {
   readonly deadlineMs: number;
   readonly parse: (result: unknown) => T;
   /** The chain's head, where the answer tells it. */
-  readonly head?: (value: T) => number;
+  head?(value: T): number;
 }
 
 export interface Answer<T> {

@@ -1,6 +1,6 @@
 /** Lies that an upstream tells about its chain, for `RpcProxy.lie`: about heads, logs, ranges, tags. Each is one function. */
 import type { Lie } from "./rpc-proxy.ts";
-import type { Outcome } from "./scripted-chain.ts";
+import type { Backend, Outcome } from "./scripted-chain.ts";
 
 export type Json = Record<string, unknown>;
 
@@ -13,6 +13,10 @@ export function behind(blocks: number | (() => number)): Lie {
     if (method === "eth_getBlockByNumber") {
       const asked = params[0] === "latest" ? hex(shown) : params[0];
       return Number(asked) > shown ? { result: null } : next(method, [asked, false]);
+    }
+    if (method === "eth_getBlockByHash") {
+      const block = resultOf(await next(method, params)) as Json | null;
+      return { result: block !== null && Number(block["number"]) <= shown ? block : null };
     }
     if (method !== "eth_getLogs") return next(method, params);
     const filter = params[0] as Json;
@@ -54,6 +58,13 @@ export function ahead(blocks: number): Lie {
     const block = resultOf(await next(method, params)) as Json;
     const hash = `0x${"f".repeat(56)}${String(block["hash"]).slice(-8)}`;
     return { result: { ...block, number: hex(Number(block["number"]) + blocks), hash } };
+  };
+}
+
+/** Split brain: another chain answers whenever `isOther` says so. */
+export function elsewhere(other: Backend, isOther: () => boolean): Lie {
+  return function splitBrain({ method, params }, next) {
+    return isOther() ? other(method, params) : next(method, params);
   };
 }
 
