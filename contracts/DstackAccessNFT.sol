@@ -157,7 +157,7 @@ contract DstackAccessNFT is IDstackAccessNFT, ERC721, Ownable2Step {
     /// @inheritdoc IDstackAccessNFT
     function getPublicKeyByOwner(address owner_) external view returns (string memory wireguardPublicKey) {
         uint256 tokenId = _lastKeyedTokenOf[owner_];
-        if (tokenId != 0 && _ownerOf(tokenId) == owner_) return _access[tokenId].key.toText();
+        if (_ownerOf(tokenId) == owner_) return _access[tokenId].key.toText();
     }
 
     /// @inheritdoc IDstackAccessNFT
@@ -190,7 +190,6 @@ contract DstackAccessNFT is IDstackAccessNFT, ERC721, Ownable2Step {
     }
 
     function _dropKey(Access storage access) private {
-        if (access.key.isNone()) return;
         delete _tokenOfKey[access.key];
         access.key = NO_KEY;
     }
