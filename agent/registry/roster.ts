@@ -1,0 +1,227 @@
+/** Everybody's present verdict, kept up to date by what a pass touched; at any time it is what `rebuild` would give. */
+import type { Address, Admitted, Endpoint, PublicKey, Refusal, Role, Token, TokenId } from "../model.ts";
+import { addresses } from "./addresses.ts";
+import {
+  additions,
+  byClaim,
+  duty,
+  judged,
+  type Moment,
+  nextConfirmation,
+  type Rules,
+  type Self,
+  self,
+} from "./admission.ts";
+import { emptyRanking, hasPlace, type Ranking, settled } from "./ranking.ts";
+import { claimants, named, otherClaimant, type Registry, token, tokens } from "./registry.ts";
+
+export type Verdict = "admitted" | "self" | Refusal;
+
+export interface Roster {
+  /** Judges what was touched and whoever depends on it. Returns the ids whose admitted peer is another one now. */
+  update(registry: Registry, touched: Iterable<TokenId>, head: number): ReadonlySet<TokenId>;
+  /** The same for every token there is. */
+  rebuild(registry: Registry, head: number): ReadonlySet<TokenId>;
+  /** `inactive` also for an id that was never granted. */
+  verdict(id: TokenId): Verdict;
+  admitted(id: TokenId): Admitted | undefined;
+  everybody(): Generator<Admitted>;
+  readonly self: Self;
+  /** Active tokens only, without this node's own; codes that nobody has are left out. */
+  readonly counts: { readonly admitted: number; readonly quarantined: Readonly<Partial<Record<Refusal, number>>> };
+}
+
+export function rosterOf(rules: Rules): Roster {
+  /** The active tokens. */
+  const entries = new Map<TokenId, Entry>();
+  const counts = new Map<Verdict, number>();
+  /** The head that confirms something more of the token. */
+  const unconfirmed = new Map<TokenId, number>();
+  /** Each owner's tokens, where an owner may have only so many; whoever has a place there stands in `places`. */
+  const queues = new Map<Address, Ranking<Entry>>();
+  const places = emptyRanking(byRank, rules.maxPeers);
+  let ours: Self = { kind: "no-token" };
+  let lastHead = Number.NEGATIVE_INFINITY;
+
+  return {
+    update,
+    rebuild: (registry, head) => update(registry, [...entries.keys(), ...tokens(registry).map(({ id }) => id)], head),
+    verdict: (id) => entries.get(id)?.verdict ?? "inactive",
+    admitted: (id) => admitted(entries.get(id)),
+    *everybody() {
+      for (const entry of entries.values()) {
+        const peer = admitted(entry);
+        if (peer !== undefined) yield peer;
+      }
+    },
+    get self() {
+      return ours;
+    },
+    get counts() {
+      const { admitted = 0, self: _, ...quarantined }: Partial<Record<Verdict, number>> = Object.fromEntries(counts);
+      return { admitted, quarantined };
+    },
+  };
+
+  function update(registry: Registry, touched: Iterable<TokenId>, head: number): ReadonlySet<TokenId> {
+    const asked = new Set([...touched, ...reconsidered(head)]);
+    lastHead = head;
+    for (const id of dependants(registry, [...asked])) asked.add(id);
+    const self = ours.kind === "found" ? ours.token.id : undefined;
+    const moment = { registry, rules, head, self, winners: new Map() };
+
+    const changed = new Set<TokenId>();
+    const moved: Entry[] = [];
+    const unsettled = new Set<Ranking<Entry>>();
+    for (const id of asked) {
+      const before = entries.get(id);
+      const now = entered(moment, id, before);
+      if (before?.key !== undefined) unsettled.add(left(before));
+      if (now?.key !== undefined) unsettled.add(joined(now));
+      if (now === undefined) {
+        entries.delete(id);
+        if (before !== undefined) pronounce(before, "inactive", changed);
+      } else {
+        entries.set(id, now);
+        moved.push(now);
+        if (before?.verdict === "admitted" && !isSamePeer(before, now)) changed.add(id);
+      }
+    }
+    unsettled.delete(places);
+    for (const queue of unsettled) {
+      for (const entry of settled(queue)) {
+        if (entry.isQueued === hasPlace(queue, entry)) continue;
+        entry.isQueued = !entry.isQueued;
+        (entry.isQueued ? places.added : places.removed).push(entry);
+        moved.push(entry);
+      }
+    }
+    for (const entry of settled(places)) moved.push(entry);
+    for (const entry of moved) pronounce(entry, verdictOf(entry), changed);
+    return changed;
+  }
+
+  /** Who leans on the touched: tokens with the same key or the same name, and this node's own token. */
+  function dependants(registry: Registry, touched: readonly TokenId[]): Set<TokenId> {
+    const leaning = new Set<TokenId>();
+    const keys = new Set<string>();
+    let isOurs = false;
+    for (const id of touched) {
+      for (const state of [entries.get(id)?.token, token(registry, id)]) {
+        if (state === undefined) continue;
+        const { claim, nodeId } = state;
+        if (nodeId === rules.nodeId) isOurs = true;
+        if (isNamedInSettings(rules, nodeId)) for (const namesake of named(registry, nodeId)) leaning.add(namesake.id);
+        if (claim === undefined || keys.has(claim.key)) continue;
+        if (otherClaimant(registry.maps, claim.key, id) === undefined) continue;
+        keys.add(claim.key);
+        for (const rival of claimants(registry, claim.key)) leaning.add(rival.id);
+      }
+    }
+    if (!isOurs) return leaning;
+    const found = self(registry, rules.nodeId, rules.ownKey);
+    for (const each of [ours, found]) if (each.kind === "found") leaning.add(each.token.id);
+    ours = found;
+    return leaning;
+  }
+
+  /** The tokens of which the new head confirms something, or takes a confirmation back. */
+  function reconsidered(head: number): TokenId[] {
+    if (head === lastHead) return [];
+    if (head > lastHead) return [...unconfirmed].filter(([, from]) => from <= head).map(([id]) => id);
+    const confirmed = head - rules.confirmations + 1;
+    const isDoubtful = ({ token }: Entry) => additions(token).some((at) => at !== undefined && at.block > confirmed);
+    return [...entries.values()].filter(isDoubtful).map(({ token }) => token.id);
+  }
+
+  function entered(moment: Moment, id: TokenId, before: Entry | undefined): Entry | undefined {
+    const state = token(moment.registry, id);
+    const next = state?.active ? nextConfirmation(moment, state) : undefined;
+    if (next === undefined) unconfirmed.delete(id);
+    else unconfirmed.set(id, next);
+    if (!state?.active) return undefined;
+    const judgement = id === moment.self ? undefined : judged(moment, state);
+    return {
+      token: state,
+      key: judgement?.kind === "key" ? judgement.key : undefined,
+      refusal: judgement?.kind === "refused" ? judgement.code : undefined,
+      ...duty(moment, state),
+      isQueued: rules.maxTokensPerOwner === 0,
+      verdict: before?.verdict ?? "inactive",
+    };
+  }
+
+  function joined(entry: Entry): Ranking<Entry> {
+    const queue = queueOf(entry);
+    queue.added.push(entry);
+    return queue;
+  }
+
+  function left(entry: Entry): Ranking<Entry> {
+    const queue = queueOf(entry);
+    queue.removed.push(entry);
+    if (queue !== places && entry.isQueued) places.removed.push(entry);
+    return queue;
+  }
+
+  function queueOf({ token: { owner } }: Entry): Ranking<Entry> {
+    if (rules.maxTokensPerOwner === 0) return places;
+    const queue = queues.get(owner) ?? emptyRanking(byRank, rules.maxTokensPerOwner);
+    queues.set(owner, queue);
+    return queue;
+  }
+
+  function verdictOf(entry: Entry): Verdict {
+    if (entry.refusal !== undefined) return entry.refusal;
+    if (entry.key === undefined) return "self";
+    if (!entry.isQueued) return "cap.owner";
+    return hasPlace(places, entry) ? "admitted" : "cap.total";
+  }
+
+  function pronounce(entry: Entry, verdict: Verdict, changed: Set<TokenId>): void {
+    if (verdict === entry.verdict) return;
+    for (const [counted, by] of [
+      [entry.verdict, -1],
+      [verdict, 1],
+    ] as const) {
+      const count = (counts.get(counted) ?? 0) + by;
+      if (counted === "inactive") continue;
+      if (count === 0) counts.delete(counted);
+      else counts.set(counted, count);
+    }
+    if (verdict === "admitted" || entry.verdict === "admitted") changed.add(entry.token.id);
+    entry.verdict = verdict;
+  }
+
+  function admitted(entry: Entry | undefined): Admitted | undefined {
+    if (entry?.key === undefined || entry.verdict !== "admitted") return undefined;
+    const { token, key, role, endpoint } = entry;
+    const own = addresses(rules.addresses, token.id);
+    return own.kind === "refused" ? undefined : { tokenId: token.id, key, addresses: own.cidrs, role, endpoint };
+  }
+}
+
+interface Entry {
+  readonly token: Token;
+  /** Present where no rule but a cap can refuse the token. */
+  readonly key: PublicKey | undefined;
+  readonly refusal: Refusal | undefined;
+  readonly role: Role;
+  readonly endpoint: Endpoint | undefined;
+  /** Within the owner's cap. */
+  isQueued: boolean;
+  verdict: Verdict;
+}
+
+function byRank(a: Entry, b: Entry): number {
+  return byClaim(a.token, b.token);
+}
+
+function isNamedInSettings({ gateways, peerEndpoints }: Rules, nodeId: string): boolean {
+  return gateways.has(nodeId) || peerEndpoints.has(nodeId);
+}
+
+function isSamePeer(a: Entry, b: Entry): boolean {
+  const isSameEndpoint = a.endpoint?.host === b.endpoint?.host && a.endpoint?.port === b.endpoint?.port;
+  return a.key === b.key && a.role === b.role && isSameEndpoint;
+}
