@@ -1,7 +1,10 @@
 import { defineConfig } from "vitest/config";
-import { labPool } from "./agent/test/lab/pool.ts";
+import { labPool, whyNoLab } from "./agent/test/lab/pool.ts";
 
 const ENDS = "**/*.e2e.test.ts";
+const noLab = whyNoLab();
+const isSkipped = noLab !== "" && process.env["CI"] !== "true";
+if (isSkipped) console.warn(`\nRING 4 (END TO END) IS SKIPPED: ${noLab}.`);
 
 export default defineConfig({
   test: {
@@ -11,13 +14,14 @@ export default defineConfig({
           name: "rings 0-3",
           include: ["agent/**/*.test.ts", "contracts/**/*.test.ts", "monitoring/**/*.test.ts"],
           exclude: [ENDS, "node_modules"],
+          maxWorkers: "100%",
           sequence: { groupOrder: 0 },
         },
       },
       {
         test: {
           name: "ring 4",
-          include: [`agent/test/${ENDS}`],
+          include: isSkipped ? [] : [`agent/test/${ENDS}`],
           pool: labPool,
           // Every file has namespaces of its own, but there are two cores and one clock.
           fileParallelism: false,

@@ -19,13 +19,9 @@ case "${1:-}" in
 esac
 [ $# -le 1 ] || stop "it takes --once, or nothing."
 
-[ "$(uname -s)" = Linux ] || stop "it needs Linux, for WireGuard interfaces and network namespaces."
-[ "$(id -u)" = 0 ] || stop "it needs root, for WireGuard interfaces and network namespaces. Try: sudo $0 $*"
-[ -c /dev/net/tun ] || stop "there is no /dev/net/tun. Try: modprobe tun; in a container: --device /dev/net/tun"
-(: <>/dev/net/tun) 2>/dev/null || stop "/dev/net/tun cannot be opened. In a container: --device /dev/net/tun"
-unshare --net --mount --pid --fork true 2>/dev/null ||
-  stop "it may not make network namespaces. In a container: --cap-add SYS_ADMIN --cap-add NET_ADMIN"
+why_not=$(agent/test/lab/enter.sh --why-not)
+[ -z "$why_not" ] || stop "$why_not."
 
 ./scripts/install.sh wg wireguard-go ip nft conntrack ping
-export PATH="$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin"
+export PATH="$PWD/node_modules/.bin:$PATH"
 exec node agent/test/demo.ts "$@"

@@ -22,9 +22,14 @@ async function main(): Promise<void> {
     isTold = true;
     if (process.argv.includes("--once")) process.exit(0);
     await until("the listening sockets", 10_000, () => servers.size === Object.keys(DOORS).length);
-    const targets = [["chain", chain.url], ...agents.map((agent) => [agent.host.name, agent.url("/")])];
-    say(`\nUp until Ctrl-C. The contract is ${chain.contract}.\n`);
-    for (const [name = "", url = ""] of targets) say(`  ${name.padEnd(7)} ${forward(servers.get(name), new URL(url))}`);
+    say("\nUp until Ctrl-C:\n");
+    for (const agent of agents) {
+      const url = forward(servers.get(agent.host.name), new URL(agent.url("/")));
+      say(`  ${agent.host.name}  ${url}health  ${url}stats  ${url}events  ${url}metrics`);
+    }
+    say(
+      `  chain   ${forward(servers.get("chain"), new URL(chain.url))}  (JSON-RPC; the contract is ${chain.contract})`,
+    );
   } catch (error) {
     say(`  ✗ ${error instanceof Error ? error.message : error}`);
     process.exit(1);

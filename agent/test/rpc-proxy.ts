@@ -21,7 +21,7 @@ export type WireFault =
   | { readonly kind: "status"; readonly status: number; readonly retryAfter?: string; readonly body?: string }
   | { readonly kind: "redirect"; readonly to: string }
   /** The text in place of the answer: HTML, half JSON, nothing. */
-  | { readonly kind: "text"; readonly text: string; readonly status?: number; readonly encoding?: string }
+  | { readonly kind: "text"; readonly text: string | Buffer; readonly status?: number; readonly encoding?: string }
   | { readonly kind: "truncate" }
   /** A small gzip body that inflates to so many MB. */
   | { readonly kind: "bomb"; readonly megabytes: number }
@@ -126,6 +126,21 @@ export class RpcProxy implements AsyncDisposable {
     this.upgradeStatus = undefined;
   }
 
+  /** Over HTTP and WebSocket together. */
+  connections(): number {
+    return this.#sockets.size;
+  }
+
+  /** The connections there are stay, and nothing more is read from them: what a crashed host looks like. */
+  hang(): void {
+    for (const socket of this.#sockets) socket.pause();
+  }
+
+  /** Closes every connection and keeps listening. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   count(method?: string): number {
     return this.calls.filter((call) => method === undefined || call.method === method).length;
   }
@@ -136,7 +151,7 @@ export class RpcProxy implements AsyncDisposable {
     this.#subscribers.clear();
     const server = this.#server;
     this.#server = undefined;
-    for (const socket of this.#sockets) socket.destroy();
+    this.cut();
     if (server === undefined) return;
     server.close();
     await once(server, "close");

@@ -6,7 +6,7 @@ import type { ContractName } from "../../contracts/artifact.ts";
 import type { AgentProcess } from "./lab/agent.ts";
 import { Chain } from "./lab/chain.ts";
 import { until } from "./lab/command.ts";
-import { isLabMissing, Lab } from "./lab/lab.ts";
+import { Lab } from "./lab/lab.ts";
 import type { Member } from "./lab/member.ts";
 import { configOf, LabNode } from "./lab/node.ts";
 import { Pinging, reaches } from "./lab/ping.ts";
@@ -14,7 +14,7 @@ import { Pinging, reaches } from "./lab/ping.ts";
 const LOW_ORDER = Buffer.from("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", "hex");
 const POLL = { POLL_INTERVAL: "200", SYNC_INTERVAL: "2000" };
 
-describe.skipIf(isLabMissing).each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (contractName) => {
+describe.each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (contractName) => {
   let lab: Lab;
   let chain: Chain;
   let node: LabNode;
