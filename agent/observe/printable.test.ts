@@ -34,6 +34,14 @@ describe("printable", () => {
     });
   });
 
+  it("shows a field's public key in the sentence beside it, and no other key", () => {
+    const { publicKey } = key;
+    const detail = `run set-key --key ${publicKey} not ${KEY}`;
+    expect(printable({ publicKey, detail, other: KEY })).toEqual({
+      ...{ publicKey, detail: `run set-key --key ${publicKey} not ${KEY.slice(0, 8)}…`, other: `${KEY.slice(0, 8)}…` },
+    });
+  });
+
   it("cleans a fault's figures like any text", () => {
     const problem = `exit at https://rpc.example/${HEX} with ${KEY}`;
     const shown = JSON.stringify(printable(new AgentError({ code: "store.unsaved", path: "/state", problem })));

@@ -22,8 +22,7 @@ export function printable(value: unknown, depth = 0): unknown {
     return value.length > LIST_LENGTH ? [...kept, `[${value.length - LIST_LENGTH} more]`] : kept;
   }
   if (isPlain(value)) {
-    const entries = Object.entries(value).slice(0, LIST_LENGTH);
-    return Object.fromEntries(entries.map(([name, each]) => [scrub(name), printable(each, depth + 1)]));
+    return printableFields(value as Readonly<Record<string, unknown>>, depth);
   }
   // Buffers, maps, sockets, requests: nobody has said what of them may be seen.
   return "[unprintable]";
@@ -49,24 +48,28 @@ export function ascii(json: string): string {
   });
 }
 
+/** A fault that asks for a transaction names this node's `publicKey`: in full, because it is to be copied from the log. */
+function printableFields(fields: Readonly<Record<string, unknown>>, depth: number): Record<string, unknown> {
+  const own = fields["publicKey"];
+  const show = (each: unknown) =>
+    typeof each === "string" && typeof own === "string" && own !== ""
+      ? each.split(own).map(scrub).join(own)
+      : printable(each, depth + 1);
+  const entries = Object.entries(fields).slice(0, LIST_LENGTH);
+  return Object.fromEntries(entries.map(([name, each]) => [scrub(name), show(each)]));
+}
+
 function printableError(error: Error, depth: number): Record<string, unknown> {
   const cause = error.cause === undefined || depth >= DEPTH ? {} : { cause: printable(error.cause, depth + 1) };
   if (error instanceof AgentError) {
     const { code, ...figures } = error.fault;
-    // A fault that asks for a transaction names this node's public key in full: it is to be copied from the log.
-    const shown = "publicKey" in figures ? { publicKey: figures.publicKey } : {};
-    return { code, message: faultText(error), ...(printable(figures, depth + 1) as object), ...shown, ...cause };
+    return { ...printableFields({ code, message: error.message, ...figures }, depth), ...cause };
   }
   const code: unknown = (error as NodeJS.ErrnoException).code;
   const known = typeof code === "string" ? { code: scrub(code) } : {};
   // A fault of ours that nobody foresaw: where it happened is all that helps, and no value is in it.
   const frames = typeof code === "string" ? {} : { at: framesOf(error) };
   return { ...known, name: scrub(error.name), message: scrub(error.message), ...frames, ...cause };
-}
-
-function faultText({ fault, message }: AgentError): string {
-  if (!("publicKey" in fault)) return scrub(message);
-  return message.split(fault.publicKey).map(scrub).join(fault.publicKey);
 }
 
 function framesOf(error: Error): string[] {
