@@ -61,7 +61,7 @@ function decode({ topics, data }: RawLog): Said | undefined {
   switch (event) {
     case TOPIC.grant: {
       const owner = addressIn(second);
-      const [nodeId, key] = [textIn(data, 0, LIMITS.nodeId), textIn(data, 1, LIMITS.key)];
+      const [nodeId, key] = [readable(textIn(data, 0, LIMITS.nodeId)), readable(textIn(data, 1, LIMITS.key))];
       if (topics.length !== 3 || owner === undefined) return invalid("a grant without its token and owner");
       if (nodeId === undefined || key === undefined) return invalid("a grant whose texts do not decode");
       return { kind: "grant", tokenId: idIn(first), nodeId, owner, key };
@@ -88,13 +88,17 @@ function decode({ topics, data }: RawLog): Said | undefined {
       return { kind: "role", tokenId: idIn(first), role };
     }
     case TOPIC.endpoint: {
-      const endpoint = textIn(data, 0, LIMITS.endpoint);
+      const endpoint = readable(textIn(data, 0, LIMITS.endpoint));
       if (topics.length !== 2 || endpoint === undefined) return invalid("an endpoint update that does not decode");
       return { kind: "endpoint", tokenId: idIn(first), endpoint };
     }
     default:
       return undefined;
   }
+}
+
+function readable(text: string | undefined): string | undefined {
+  return text === UNREADABLE ? undefined : text;
 }
 
 function invalid(reason: string): Said {
@@ -115,8 +119,8 @@ export function addressIn(word: string): Address | undefined {
 
 const ZERO_DIGITS = "0".repeat(56);
 
-/** The number at this byte offset of `data`; undefined where there is none or it is over 2^32 − 1, further than any text. */
-function numberAt(data: string, offset: number): number | undefined {
+/** The number in the word at this byte offset of `data`; undefined where there is none or it is over 2^32 − 1, further than any text. */
+export function numberAt(data: string, offset: number): number | undefined {
   const start = 2 + 2 * offset;
   if (start + 64 > data.length || !data.startsWith(ZERO_DIGITS, start)) return undefined;
   return Number.parseInt(data.slice(start + 56, start + 64), 16);
@@ -128,16 +132,17 @@ export function wordIn(data: string, index: number): number | undefined {
 }
 
 /**
- * The string whose offset is in word `index`, cut to `limit` UTF-16 units. Undefined where the offset or the length
- * leaves the data, or the bytes are no UTF-8 (all of them count, also those behind the cut). Padding is not looked at.
+ * The string whose offset is in word `index`, cut to `limit` UTF-16 units; `UNREADABLE` where its bytes are no UTF-8 (all
+ * of them count, also those behind the cut). Undefined where offset or length leave the data. Padding is not looked at.
  */
 export function textIn(data: string, index: number, limit: number): string | undefined {
   const offset = numberAt(data, 32 * index);
   const length = offset === undefined ? undefined : numberAt(data, offset);
   if (offset === undefined || length === undefined) return undefined;
   const start = 2 + 2 * (offset + 32);
+  if (start + 2 * length > data.length) return undefined;
   const digits = data.slice(start, start + 2 * length);
-  return asciiIn(digits, length, limit) ?? utf8In(digits, length, limit);
+  return asciiIn(digits, length, limit) ?? utf8In(digits, length, limit) ?? UNREADABLE;
 }
 
 const SCRATCH = Buffer.alloc(512);

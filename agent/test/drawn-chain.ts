@@ -4,10 +4,11 @@
  */
 import { keccak256 } from "ethers";
 import type { RawLog } from "../chain/questions.ts";
-import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
-import { AgentError } from "../errors.ts";
+import type { Rpc } from "../chain/rpc.ts";
 import type { AccessEvent, Address, Advance, Hash, Position } from "../model.ts";
 import { comparePositions, ZERO_HASH } from "../model.ts";
+import { Down, rpcOver } from "./rpc-over.ts";
+import type { Outcome } from "./scripted-chain.ts";
 import { strings, word } from "./scripted-contract.ts";
 
 export const CONTRACT = `0x${"c0".repeat(20)}` as Address;
@@ -25,8 +26,8 @@ export interface DrawnBlock {
   readonly deeds: readonly string[];
 }
 
-/** What an upstream does instead of answering; throw, return another result, or undefined to answer as usual. */
-export type Whim = (call: Call, honest: () => unknown) => unknown;
+/** What an upstream does instead of answering: throw `Down`, answer something else, or undefined to answer as usual. */
+export type Whim = (call: Call, honest: () => Outcome) => Outcome | undefined;
 export interface Call {
   readonly upstream: string;
   readonly method: string;
@@ -93,37 +94,11 @@ export class DrawnChain {
     return this.calls.filter((call) => call.method === method).length;
   }
 
-  readonly rpc: Rpc = {
-    ask: async (question, choice = {}) => {
-      const willing = this.#upstreams.filter(
-        (name) => name !== choice.not && (choice.only === undefined || name === choice.only),
-      );
-      let last: unknown = failed(question.method, choice.only ?? "any");
-      for (const upstream of willing) {
-        await Promise.resolve();
-        try {
-          const result = this.#answer({ upstream, method: question.method, params: question.params });
-          return { value: question.parse(JSON.parse(JSON.stringify(result))), upstream };
-        } catch (error) {
-          last = error instanceof Malformed ? failed(question.method, upstream, error) : error;
-          const isFinal = last instanceof RpcError && (last.kind === "reverted" || last.kind === "limited");
-          if (isFinal || !(last instanceof RpcError || last instanceof AgentError)) throw last;
-        }
-      }
-      throw last;
-    },
-    nextHead: () => new Promise(() => {}),
-    suspect: (upstream) => this.suspected.push(upstream),
-    pin: () => {},
-    genesis: () => undefined,
-    upstreams: () =>
-      this.#upstreams.map((name) => ({
-        ...{ name, healthy: true, latencyMs: 1, requests: 0, inFlight: 0, fault: undefined },
-        errors: {} as never,
-        headBlock: this.heads.get(name)?.number,
-      })),
-    close: () => {},
-  };
+  readonly rpc: Rpc = rpcOver(
+    () => this.#upstreams.map((name) => ({ name, headBlock: this.heads.get(name)?.number })),
+    (upstream) => (method, params) => this.#answer({ upstream, method, params }),
+    (upstream) => this.suspected.push(upstream),
+  );
 
   #add(name: string, deeds: readonly string[], parent: DrawnBlock | undefined): DrawnBlock {
     const hash = hashOf(name);
@@ -137,15 +112,15 @@ export class DrawnChain {
     return block;
   }
 
-  #answer(call: Call): unknown {
+  #answer(call: Call): Outcome {
     this.calls.push(call);
     const honest = () => this.#honest(call);
     return this.whims.get(call.upstream)?.(call, honest) ?? honest();
   }
 
-  #honest({ upstream, method, params }: Call): unknown {
+  #honest({ upstream, method, params }: Call): Outcome {
     const head = this.heads.get(upstream);
-    if (head === undefined) throw failed(method, upstream);
+    if (head === undefined) throw new Down();
     const numbered = (at: unknown): DrawnBlock | undefined => {
       if (at === "latest") return head;
       const number = at === "finalized" ? Math.max(0, head.number - this.finalDepth) : Number(at);
@@ -153,15 +128,15 @@ export class DrawnChain {
     };
     switch (method) {
       case "eth_getBlockByNumber":
-        return this.#json(numbered(params[0]));
+        return { result: this.#json(numbered(params[0])) };
       case "eth_getBlockByHash":
-        return this.#json(this.blocks.get(params[0] as Hash));
+        return { result: this.#json(this.blocks.get(params[0] as Hash)) };
       case "eth_getLogs": {
         const { fromBlock, toBlock, blockHash } = params[0] as Record<string, string>;
         if (blockHash !== undefined) {
           const block = this.blocks.get(blockHash as Hash);
-          if (block === undefined || this.#at(head, block.number) !== block) throw new RpcError("absent", -32000);
-          return logsOf(block);
+          if (block === undefined || this.#at(head, block.number) !== block) return refusal("unknown block");
+          return { result: logsOf(block) };
         }
         const [from, to] = [Number(fromBlock), Math.min(Number(toBlock), head.number)];
         const found: RawLogJson[] = [];
@@ -169,10 +144,10 @@ export class DrawnChain {
           found.unshift(...logsOf(block));
           block = this.blocks.get(block.parentHash);
         }
-        return found;
+        return { result: found };
       }
       default:
-        throw new RpcError("unsupported", -32601);
+        return refusal("method not found", -32601);
     }
   }
 
@@ -284,8 +259,8 @@ function bloomOf(logs: readonly RawLogJson[]): string {
   return `0x${bits.toString("hex")}`;
 }
 
-function failed(method: string, upstream: string, cause?: unknown): AgentError {
-  return new AgentError({ code: "chain.request-failed", method, upstream, problem: "it is down" }, { cause });
+export function refusal(message: string, code = -32000): Outcome {
+  return { error: { code, message } };
 }
 
 const hex = (number: number) => `0x${number.toString(16)}`;

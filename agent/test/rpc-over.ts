@@ -1,0 +1,50 @@
+/** An `Rpc` without a network over backends in memory; what they answer is judged by the real parsers. */
+import { resultOf, Trouble } from "../chain/reply.ts";
+import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
+import { AgentError } from "../errors.ts";
+import type { Backend } from "./scripted-chain.ts";
+
+/** Thrown by a backend that does not answer at all. */
+export class Down extends Error {}
+
+export function rpcOver(
+  upstreams: () => readonly { readonly name: string; readonly headBlock?: number | undefined }[],
+  backendOf: (upstream: string) => Backend,
+  suspect: (upstream: string) => void = () => {},
+): Rpc {
+  const rpc: Rpc = {
+    async ask(question, { not, only, signal } = {}) {
+      const willing = upstreams().filter(({ name }) => name !== not && (only === undefined || name === only));
+      let last: unknown = failed(question.method, only ?? "any");
+      for (const { name } of willing) {
+        signal?.throwIfAborted();
+        try {
+          const outcome = JSON.parse(JSON.stringify(await backendOf(name)(question.method, question.params)));
+          const result = resultOf({ jsonrpc: "2.0", id: 1, ...outcome }, 1, question.method);
+          return { value: question.parse(result), upstream: name };
+        } catch (error) {
+          const isTrouble = error instanceof Down || error instanceof Malformed || error instanceof Trouble;
+          if (!isTrouble && !(error instanceof RpcError)) throw error;
+          last = isTrouble ? failed(question.method, name, error) : error;
+          if (error instanceof RpcError && (error.kind === "reverted" || error.kind === "limited")) throw error;
+        }
+      }
+      throw last;
+    },
+    nextHead: () => new Promise(() => {}),
+    suspect,
+    pin: () => {},
+    genesis: () => undefined,
+    upstreams: () =>
+      upstreams().map(({ name, headBlock }) => ({
+        ...{ name, headBlock, healthy: true, latencyMs: 1, requests: 0, inFlight: 0, fault: undefined },
+        errors: {} as never,
+      })),
+    close: () => {},
+  };
+  return rpc;
+}
+
+function failed(method: string, upstream: string, cause?: unknown): AgentError {
+  return new AgentError({ code: "chain.request-failed", method, upstream, problem: "it is down" }, { cause });
+}
