@@ -163,6 +163,17 @@ describe("reading the contract", () => {
     ]);
   });
 
+  it("takes a token without an owner for none, whatever its record says", async () => {
+    const burnt: Backend = (method, params) => {
+      const [{ data = "" } = {}] = params as [{ data?: string }];
+      const isOwnerOf = method === "eth_call" && data.startsWith("0x6352211e");
+      return isOwnerOf ? { error: { code: 3, message: "execution reverted" } } : chain.answer(method, params);
+    };
+    const { rpc, calls } = reader(burnt);
+    expect([...(await readTokens(rpc, address, ids(1), at, SIGNAL))]).toEqual([[1n, { kind: "missing" }]]);
+    expect(calls).toEqual(["call", "call"]);
+  });
+
   it("takes one call for many tokens where there is a Multicall3, and asks again alone for what failed in it", async () => {
     const { rpc, calls } = reader();
     const states = await readTokens(rpc, address, ids(...Array(42).keys()).slice(1), at, SIGNAL);
@@ -202,6 +213,7 @@ describe("reading the contract", () => {
     ["a rate limit", () => ({ error: { code: -32005, message: "rate limit exceeded" } })],
     ["no code at all", () => ({ result: "0x" })],
     ["a truncated answer", (method, params) => cutShort(chain.answer(method, params))],
+    ["neither yes nor no", (method, params) => altered(chain.answer(method, params))],
     ["garbage", () => ({ result: `0x${"f".repeat(512)}` })],
   ] as readonly [string, Backend][])("takes %s for no evidence", async (_, answer) => {
     const backend: Backend = (method, params) =>
@@ -214,6 +226,14 @@ describe("reading the contract", () => {
   async function cutShort(outcome: ReturnType<Backend>) {
     const answer = await outcome;
     return "result" in answer ? { result: String(answer.result).slice(0, -64) } : answer;
+  }
+
+  /** Makes `isActive` a 2. */
+  async function altered(outcome: ReturnType<Backend>) {
+    const answer = await outcome;
+    const result = "result" in answer ? String(answer.result) : "";
+    if (result.length < 258) return answer;
+    return { result: `${result.slice(0, 257)}2${result.slice(258)}` };
   }
 
   it("reads keys, none for a token that there is not", async () => {
