@@ -1,0 +1,310 @@
+/**
+ * The door to files: `wg0.conf` and its backups, the private key, and what the kernel shows as files.
+ * Whatever is on disk may have been cut, edited or replaced by somebody: it is read whole and checked, or not used.
+ */
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AgentError } from "../errors.ts";
+import { type Peer, PrivateKey } from "../model.ts";
+import { type Backup, backupName, kept, parseBackupName } from "./backups.ts";
+import { type Conf, confReader, renderConf } from "./conf.ts";
+
+export interface Generation {
+  readonly conf: Conf;
+  readonly peers: readonly Peer[];
+  readonly path: string;
+}
+
+export interface Files {
+  readonly path: string;
+  /**
+   * Writes the generation as `wg0.conf` and as a backup, in slices; one call at a time.
+   * @throws AgentError config.unwritten, and then the file that was there is still whole
+   */
+  write(conf: Conf, peers: Iterable<Peer>): Promise<void>;
+  /** False when somebody changed or removed `wg0.conf` since we last wrote or read it. */
+  isIntact(): Promise<boolean>;
+  /** The newest generation that is whole: `wg0.conf`, or else a backup. */
+  newest(): Promise<Generation | undefined>;
+  /** Newest first. */
+  list(): Promise<Backup[]>;
+  /** @throws AgentError config.no-generation, also for one that is not whole */
+  read(generation: number): Promise<Generation>;
+  /** Deletes what `kept` does not keep, and temporary files that a crash left. */
+  thin(): Promise<void>;
+  /** A path that says that this node has run before; undefined on a fresh one. */
+  evidence(): Promise<string | undefined>;
+}
+
+export interface FilesOptions {
+  readonly interfaceName: string;
+  readonly configDir: string;
+  readonly maxBackups: number;
+}
+
+export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions): Files {
+  const path = join(configDir, `${interfaceName}.conf`);
+  const backupDir = join(configDir, "backups");
+  const temporary = (directory: string) => join(directory, `.${interfaceName}.conf.${process.pid}${TEMPORARY}`);
+  let seen: string | undefined;
+
+  async function list(): Promise<Backup[]> {
+    const names = await readdir(backupDir).catch(absentIs<string[]>([]));
+    const backups = names.flatMap((name) => parseBackupName(interfaceName, name) ?? []);
+    return backups.sort((a, b) => b.generation - a.generation);
+  }
+
+  async function backUp(from: string, conf: Conf): Promise<void> {
+    const draft = temporary(backupDir);
+    await mkdir(backupDir, { recursive: true, mode: 0o700 });
+    await copyFile(from, draft);
+    await rename(draft, join(backupDir, backupName(interfaceName, conf)));
+    await flush(backupDir);
+  }
+
+  async function write(conf: Conf, peers: Iterable<Peer>): Promise<void> {
+    const draft = temporary(configDir);
+    try {
+      await mkdir(configDir, { recursive: true, mode: 0o700 });
+      await create(draft, renderConf(conf, peers));
+      // Also the disk's word: what cannot be read back is not put in place of what can.
+      await parse(draft, () => {});
+      const failed = await backUp(draft, conf).then(
+        () => undefined,
+        (error: unknown) => ({ error }),
+      );
+      await replace(draft, path);
+      seen = await fingerprint(path);
+      if (failed !== undefined) throw failed.error;
+      await thin();
+    } catch (cause) {
+      await rm(draft, { force: true }).catch(() => {});
+      throw new AgentError({ code: "config.unwritten", path, problem: problemOf(cause) }, { cause });
+    }
+  }
+
+  async function thin(): Promise<void> {
+    const backups = await list();
+    const keep = new Set(kept(backups, maxBackups));
+    for (const backup of backups) {
+      if (!keep.has(backup)) await rm(join(backupDir, backupName(interfaceName, backup)), { force: true });
+    }
+  }
+
+  async function read(generation: number): Promise<Generation> {
+    const backup = (await list()).find((candidate) => candidate.generation === generation);
+    const found = backup && (await usable(join(backupDir, backupName(interfaceName, backup))));
+    if (found === undefined) throw new AgentError({ code: "config.no-generation", generation });
+    return found;
+  }
+
+  async function newest(): Promise<Generation | undefined> {
+    const mark = await fingerprint(path);
+    const current = await usable(path);
+    if (current !== undefined) {
+      seen = mark;
+      return current;
+    }
+    for (const backup of await list()) {
+      const found = await usable(join(backupDir, backupName(interfaceName, backup)));
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  return {
+    path,
+    write,
+    list,
+    read,
+    newest,
+    async thin() {
+      for (const directory of [configDir, backupDir]) {
+        for (const name of await readdir(directory).catch(absentIs<string[]>([]))) {
+          const isOurs = name.startsWith(`.${interfaceName}.conf.`) && name.endsWith(TEMPORARY);
+          if (isOurs && join(directory, name) !== temporary(directory))
+            await rm(join(directory, name), { force: true });
+        }
+      }
+      await thin();
+    },
+    isIntact: async () => seen !== undefined && seen === (await fingerprint(path)),
+    async evidence() {
+      if ((await fingerprint(path)) !== undefined) return path;
+      return (await list()).length > 0 ? backupDir : undefined;
+    },
+  };
+}
+
+/**
+ * The node's key, made once. @param evidence names what shows that there was a key before, and makes a lost one an error
+ * @throws AgentError key.unreadable | key.lost
+ */
+export async function loadPrivateKey(path: string, evidence: () => Promise<string | undefined>): Promise<PrivateKey> {
+  const text = await readFile(path, "latin1").catch(absentIs<string | undefined>(undefined)).catch(unreadable(path));
+  if (text !== undefined) {
+    const key = PrivateKey.parse(text);
+    const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
+    if (key === undefined) throw new AgentError({ code: "key.unreadable", path, problem });
+    return key;
+  }
+  const known = await evidence();
+  if (known !== undefined) throw new AgentError({ code: "key.lost", path, evidence: known });
+  const draft = `${path}.${randomBytes(4).toString("hex")}${TEMPORARY}`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await create(draft, [`${PrivateKey.generate().reveal()}\n`]);
+    // Unlike a rename, a link never replaces a key that somebody else has just made.
+    await link(draft, path).catch((error: unknown) => {
+      if (codeOf(error) !== "EEXIST") throw error;
+    });
+    await flush(dirname(path));
+  } catch (cause) {
+    unreadable(path)(cause);
+  } finally {
+    await rm(draft, { force: true }).catch(() => {});
+  }
+  return loadPrivateKey(path, evidence);
+}
+
+/** A sysctl by its path below `/proc/sys`; undefined where this kernel has none. */
+export async function kernelSetting(name: string): Promise<string | undefined> {
+  return (await readFile(`/proc/sys/${name}`, "latin1").catch(() => undefined))?.trim();
+}
+
+/** False where it may not be written. */
+export async function setKernelSetting(name: string, value: string): Promise<boolean> {
+  const file = await open(`/proc/sys/${name}`, "w").catch(() => undefined);
+  if (file === undefined) return false;
+  return file
+    .writeFile(value)
+    .then(
+      () => true,
+      () => false,
+    )
+    .finally(() => file.close());
+}
+
+/** Whether a socket of this network namespace has the UDP port. */
+export async function isUdpPortTaken(port: number): Promise<boolean> {
+  const local = new RegExp(`^ *[0-9]+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, "0")} `, "m");
+  const tables = ["/proc/net/udp", "/proc/net/udp6"].map((table) => readFile(table, "latin1").catch(() => ""));
+  return (await Promise.all(tables)).some((text) => local.test(text));
+}
+
+/**
+ * A file without a name that holds `text`, for a child's standard input: Node's pipes are sockets, which `/dev/stdin`
+ * cannot open. In memory where there is such a place; a private key passes through it.
+ */
+export async function inputFile(text: string): Promise<FileHandle> {
+  for (const directory of ["/dev/shm", "/run", "/tmp"]) {
+    const path = join(directory, `.dstack-vpn.${randomBytes(8).toString("hex")}`);
+    const file = await open(path, "wx+", 0o600).catch(() => undefined);
+    if (file === undefined) continue;
+    await rm(path);
+    await file.writeFile(text);
+    return file;
+  }
+  throw new AgentError({
+    ...{ code: "device.missing-privilege", need: "a place for a temporary file" },
+    mend: "mount a tmpfs at /dev/shm, /run or /tmp",
+  });
+}
+
+const TEMPORARY = ".tmp";
+/** A file of 65,536 peers has 12 MB. */
+const MAX_BYTES = 64 * 1024 * 1024;
+
+/** A new file, mode 0600, on the disk before this returns. */
+async function create(path: string, pieces: Iterable<string>): Promise<void> {
+  await rm(path, { force: true });
+  const file = await open(path, "wx", 0o600);
+  try {
+    for (const piece of pieces) await file.writeFile(piece, "latin1");
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A symbolic link at `path` is replaced and never followed: where it points is nothing of ours. */
+async function replace(draft: string, path: string): Promise<void> {
+  try {
+    await rename(draft, path);
+    await flush(dirname(path));
+  } catch (error) {
+    if (codeOf(error) !== "EBUSY") throw error;
+    // Mounted as a single file: it cannot be renamed over, only written; a crash meanwhile leaves the backup.
+    await overwrite(path, draft);
+    await rm(draft);
+  }
+}
+
+async function overwrite(path: string, from: string): Promise<void> {
+  const [source, target] = [await open(from, "r"), await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)];
+  try {
+    let length = 0;
+    for await (const chunk of source.createReadStream({ autoClose: false })) {
+      length += (await target.write(chunk, 0, chunk.length, length)).bytesWritten;
+    }
+    await target.truncate(length);
+    await target.chmod(0o600);
+    await target.sync();
+  } finally {
+    await Promise.all([source.close(), target.close()]);
+  }
+}
+
+async function flush(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  await handle.sync().finally(() => handle.close());
+}
+
+async function usable(path: string): Promise<Generation | undefined> {
+  const peers: Peer[] = [];
+  return parse(path, (peer) => peers.push(peer)).then(
+    (conf) => ({ conf, peers, path }),
+    () => undefined,
+  );
+}
+
+/** Reads no link, no pipe and nothing endless. @throws ConfError, or the file system's error */
+async function parse(path: string, onPeer: (peer: Peer) => void): Promise<Conf> {
+  const reader = confReader(onPeer);
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const { size } = await file.stat();
+    if (size > MAX_BYTES) throw new Error("too long");
+    for await (const chunk of file.createReadStream({ autoClose: false, end: MAX_BYTES })) {
+      reader.push(chunk.toString("latin1"));
+    }
+    return reader.end();
+  } finally {
+    await file.close();
+  }
+}
+
+/** What changes when somebody edits or replaces the file; undefined where there is none. */
+async function fingerprint(path: string): Promise<string | undefined> {
+  const stat = await lstat(path).catch(() => undefined);
+  return stat && [stat.ino, stat.size, stat.mtimeMs, stat.mode].join(" ");
+}
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
+/** The system's word for it, or ours about what was read back; never what stands in a file. */
+const problemOf = (error: unknown) => codeOf(error) ?? (error instanceof Error ? error.message : "unknown error");
+
+const absentIs =
+  <T>(value: T) =>
+  (error: unknown): T => {
+    if (codeOf(error) === "ENOENT") return value;
+    throw error;
+  };
+
+const unreadable =
+  (path: string) =>
+  (cause: unknown): never => {
+    throw new AgentError({ code: "key.unreadable", path, problem: problemOf(cause) }, { cause });
+  };

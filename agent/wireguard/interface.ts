@@ -1,0 +1,241 @@
+/**
+ * The interface around the peers: made once, ours or refused, and kept as wanted. Reconciles differences only, so that
+ * on a settled host it changes nothing and disturbs nobody.
+ */
+import { AgentError, type Fault } from "../errors.ts";
+import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
+import { type Ended, isAbsent, isPortTaken, isUnknownType, output } from "./commands.ts";
+import type { Run } from "./device.ts";
+import type { DeviceState } from "./dump.ts";
+import { isUdpPortTaken, kernelSetting, setKernelSetting } from "./files.ts";
+import { TABLE } from "./firewall.ts";
+import { type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
+
+export interface WantedInterface extends WantedLink {
+  readonly listenPort: number;
+  /** As `firewall` renders it. */
+  readonly firewall: string;
+  /** This node passes packets on: it is a gateway or an exit. */
+  readonly forwards: boolean;
+}
+
+export interface Ensured {
+  /** It is a new one, without peers. */
+  readonly isNew: boolean;
+  /** What was done, as sentences; empty on a settled host. */
+  readonly repairs: readonly string[];
+  /** What is lacking and leaves the tunnel working. */
+  readonly faults: readonly Fault[];
+}
+
+export interface DeviceOptions {
+  readonly interfaceName: string;
+  readonly privateKey: PrivateKey;
+  /** What this node's files name as its key: tells an interface of ours with another key from a stranger's. */
+  readonly formerKeys: readonly PublicKey[];
+}
+
+export class Interface {
+  readonly #options: DeviceOptions;
+  readonly #run: Run;
+  /** Of the interface that is known to be ours; one with another index is another one. */
+  #index: number | undefined;
+  #isUnreachable = false;
+  /** The table as we wrote it, and how nft prints that. */
+  #firewall: { readonly text: string; readonly listing: string } | undefined;
+
+  constructor(options: DeviceOptions, run: Run) {
+    this.#options = options;
+    this.#run = run;
+  }
+
+  /** `Device.ensure` */
+  async ensure(wanted: WantedInterface): Promise<Ensured> {
+    const [faults, repairs]: [Fault[], string[]] = [[], []];
+    let link = await this.#link();
+    if (link !== undefined && link.index === this.#index && this.#isUnreachable) {
+      // wireguard-go runs on without its socket: only another one can be given peers.
+      await this.#run("ip", ["link", "del", "dev", this.#name]);
+      repairs.push("delete the interface that wg cannot reach");
+      link = undefined;
+    }
+    const isNew = link === undefined;
+    if (link === undefined) {
+      await this.#make(wanted);
+      repairs.push("make the interface");
+    } else if (link.index !== this.#index) {
+      await this.#adopt(link, wanted);
+      const overlap = await this.#overlap(wanted);
+      // It runs already, and if we stopped here nobody would revoke.
+      if (overlap !== undefined) faults.push(overlap);
+    }
+    faults.push(...(await this.#guard(wanted, repairs)));
+    await this.#settle(wanted, repairs);
+    return { isNew, repairs, faults };
+  }
+
+  /** `Device.restore` */
+  async restore(found: DeviceState, listenPort: number): Promise<string[]> {
+    const repairs: string[] = [];
+    if (found.publicKey !== this.#options.privateKey.publicKey) {
+      await this.#configure(found.listenPort === listenPort ? [] : ["listen-port", `${listenPort}`], listenPort);
+      repairs.push("set the private key");
+    } else if (found.listenPort !== listenPort) {
+      const ended = await this.#run("wg", ["set", this.#name, "listen-port", `${listenPort}`]);
+      if (isPortTaken(ended)) throw new AgentError({ code: "device.port-in-use", port: listenPort });
+      output(ended);
+    }
+    if (found.listenPort !== listenPort) repairs.push(`listen on port ${listenPort}`);
+    return repairs;
+  }
+
+  /** `wg` says that there is nothing behind the interface. */
+  noteUnreachable(): void {
+    this.#isUnreachable = true;
+  }
+
+  /** `Device.remove` */
+  async remove(): Promise<void> {
+    const link = await this.#link();
+    if (link === undefined || link.index !== this.#index) return;
+    output(await this.#run("ip", ["link", "del", "dev", this.#name]));
+    await this.#run("nft", ["delete", "table", ...TABLE.split(" ")]);
+  }
+
+  get #name(): string {
+    return this.#options.interfaceName;
+  }
+
+  async #link(): Promise<Link | undefined> {
+    const dev = ["show", "dev", this.#name];
+    const [address, ...routes] = await Promise.all([
+      this.#run("ip", ["-j", "address", ...dev]),
+      this.#run("ip", ["-j", "-4", "route", ...dev]),
+      this.#run("ip", ["-j", "-6", "route", ...dev]),
+    ]);
+    if (isAbsent(address)) return undefined;
+    // It may go while we ask; and a host without IPv6 has no such routes.
+    return parseLink(output(address), ...routes.map(({ exit, stdout }) => (exit === 0 ? stdout : "")));
+  }
+
+  async #make(wanted: WantedInterface): Promise<void> {
+    const overlap = await this.#overlap(wanted);
+    if (overlap !== undefined) throw new AgentError(overlap);
+    // Nobody but us: wireguard-go would come up deaf and not say so.
+    if (await isUdpPortTaken(wanted.listenPort)) throw portInUse(wanted);
+    const ended = await this.#run("ip", ["link", "add", "dev", this.#name, "type", "wireguard"]);
+    if (isUnknownType(ended)) output(await this.#run("wireguard-go", [this.#name]));
+    else output(ended);
+    try {
+      await this.#configure(["listen-port", `${wanted.listenPort}`], wanted.listenPort);
+      this.#index = (await this.#link())?.index;
+      this.#isUnreachable = false;
+    } catch (error) {
+      await this.#run("ip", ["link", "del", "dev", this.#name]);
+      throw error;
+    }
+  }
+
+  async #configure(words: readonly string[], port: number): Promise<void> {
+    const ended = await this.#run("wg", ["set", this.#name, ...words, "private-key", "/dev/stdin"], {
+      input: `${this.#options.privateKey.reveal()}\n`,
+    });
+    if (isPortTaken(ended)) throw portInUse({ listenPort: port });
+    output(ended);
+  }
+
+  /** Ours if its private key is ours, and changed in nothing by being adopted. */
+  async #adopt(link: Link, { listenPort }: WantedInterface): Promise<void> {
+    const { privateKey, formerKeys } = this.#options;
+    const ended = await this.#run("wg", ["show", this.#name, "public-key"]);
+    const foreign = new AgentError({ code: "device.foreign", interface: this.#name });
+    if (isAbsent(ended)) throw foreign;
+    const key = output(ended).trim();
+    if (key === "(none)") {
+      // Without a key and without peers it is nobody's: an agent may have died between making it and giving it ours.
+      if (output(await this.#run("wg", ["show", this.#name, "peers"])).trim() !== "") throw foreign;
+      await this.#configure(["listen-port", `${listenPort}`], listenPort);
+    } else if (key !== privateKey.publicKey) {
+      const wasOurs = formerKeys.some((former) => former === key);
+      throw wasOurs ? new AgentError({ code: "key.interface-differs", interface: this.#name }) : foreign;
+    }
+    this.#index = link.index;
+    this.#isUnreachable = false;
+  }
+
+  /** A network of this host inside the overlay, or around it. */
+  async #overlap({ routes }: WantedInterface): Promise<Fault | undefined> {
+    const overlay = routes.find((route) => prefixOf(route).width === 32);
+    if (overlay === undefined) return undefined;
+    const questions = ["main", "local"].flatMap((table) =>
+      ["root", "match"].map((selector) => [selector, overlay, "table", table]),
+    );
+    const answers = await Promise.all(
+      questions.map((words) => this.#run("ip", ["-j", "-4", "route", "show", ...words]).then(output)),
+    );
+    const route = overlapping(overlay, this.#name, answers);
+    return route === undefined ? undefined : { code: "address.overlap", overlay, route };
+  }
+
+  /** The firewall, and only behind it the forwarding that it keeps in bounds. */
+  async #guard({ firewall: text, forwards }: WantedInterface, repairs: string[]): Promise<Fault[]> {
+    try {
+      const list = () => this.#run("nft", ["-s", "list", "table", ...TABLE.split(" ")]);
+      if (this.#firewall?.text !== text || (await list()).stdout !== this.#firewall.listing) {
+        output(await this.#run("nft", ["-f", "/dev/stdin"], { input: text }));
+        this.#firewall = { text, listing: output(await list()) };
+        repairs.push("write the firewall");
+      }
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      return [error.fault];
+    }
+    return forwards ? this.#forward(repairs) : [];
+  }
+
+  async #forward(repairs: string[]): Promise<Fault[]> {
+    const faults: Fault[] = [];
+    for (const [family, path] of Object.entries(FORWARDING)) {
+      if ([undefined, "1"].includes(await kernelSetting(path))) continue;
+      if (family === "IPv6") await this.#keepRouters();
+      const setting = `${path.replaceAll("/", ".")}=1`;
+      if (await setKernelSetting(path, "1")) repairs.push(`set ${setting}`);
+      else {
+        const mend = `set ${setting} on the host, or as sysctls: of the container`;
+        faults.push({ code: "device.missing-privilege", need: `${family} forwarding`, mend });
+      }
+    }
+    return faults;
+  }
+
+  /** A host that forwards drops the default routes that routers advertised to it, unless told to go on listening. */
+  async #keepRouters(): Promise<void> {
+    const { exit, stdout } = await this.#run("ip", ["-j", "-6", "route", "show", "default", "proto", "ra"]);
+    for (const dev of exit === 0 ? routers(stdout) : []) await setKernelSetting(`net/ipv6/conf/${dev}/accept_ra`, "2");
+  }
+
+  async #settle(wanted: WantedInterface, repairs: string[]): Promise<void> {
+    let failed: Ended | undefined;
+    // A step may bring about the next: a link that comes up, an address that takes its routes along.
+    for (let round = 0; round < 3; round++) {
+      const link = await this.#link();
+      if (link === undefined) break;
+      const steps = linkSteps(this.#name, link, wanted);
+      if (steps.length === 0) return;
+      if (!link.isUp && (await isUdpPortTaken(wanted.listenPort))) throw portInUse(wanted);
+      for (const { words, sentence } of steps) {
+        const ended = await this.#run("ip", words);
+        if (isPortTaken(ended)) throw portInUse(wanted);
+        if (ended.exit === 0) repairs.push(sentence);
+        else failed = ended;
+      }
+    }
+    if (failed !== undefined) output(failed);
+    throw new AgentError({ code: "device.unverified", differences: 1 });
+  }
+}
+
+const FORWARDING = { IPv4: "net/ipv4/ip_forward", IPv6: "net/ipv6/conf/all/forwarding" } as const;
+
+const portInUse = ({ listenPort }: { readonly listenPort: number }) =>
+  new AgentError({ code: "device.port-in-use", port: listenPort });

@@ -1,0 +1,115 @@
+/** The network interface around WireGuard: what `ip -j` says of it, and what to run so that it is as wanted. Pure. */
+import { isIP } from "node:net";
+import { AgentError } from "../errors.ts";
+import { type Cidr, ipToBigInt, overlaps, parseCidr, prefixOf } from "../model.ts";
+
+export interface Link {
+  /** A new number is a new interface, whatever its name. */
+  readonly index: number;
+  readonly isUp: boolean;
+  readonly mtu: number;
+  /** As `ip` prints them, link-local ones left out: the kernel makes those. */
+  readonly addresses: readonly string[];
+  /** Prefixes routed to this interface in the main table. */
+  readonly routes: readonly string[];
+}
+
+export interface WantedLink {
+  readonly mtu: number;
+  /** /32 and /128. */
+  readonly addresses: readonly Cidr[];
+  readonly routes: readonly Cidr[];
+}
+
+export interface Step {
+  /** Arguments of `ip`. */
+  readonly words: readonly string[];
+  readonly sentence: string;
+}
+
+/** Differences only, in an order that works from any state: setting a link up brings back what setting it down took. */
+export function linkSteps(name: string, link: Link, wanted: WantedLink): Step[] {
+  const steps: Step[] = [];
+  const step = (sentence: string, ...words: string[]) => steps.push({ words, sentence });
+  if (link.mtu !== wanted.mtu) step(`set the MTU to ${wanted.mtu}`, "link", "set", "dev", name, "mtu", `${wanted.mtu}`);
+  if (!link.isUp) step("set the interface up", "link", "set", "dev", name, "up");
+  for (const address of wanted.addresses) {
+    if (!link.addresses.includes(address)) step(`add address ${address}`, "address", "add", address, "dev", name);
+  }
+  // Behind the additions: with its last IPv4 address a device loses its IPv4 routes.
+  for (const address of link.addresses) {
+    if (!wanted.addresses.some((cidr) => cidr === address)) {
+      step(`remove address ${address}`, "address", "del", address, "dev", name);
+    }
+  }
+  for (const route of wanted.routes) {
+    if (!link.routes.includes(route)) step(`route ${route}`, "route", "replace", route, "dev", name);
+  }
+  return steps;
+}
+
+/** From `ip -j address show dev X` and `ip -j -4|-6 route show dev X`. @throws AgentError device.unreadable */
+export function parseLink(address: string, ...routes: readonly string[]): Link {
+  const [link] = array(json(address)).filter((entry) => Object.keys(entry).length > 0);
+  const { ifindex: index, flags, mtu, addr_info: list } = link ?? {};
+  if (typeof index !== "number" || typeof mtu !== "number" || !Array.isArray(flags)) throw unexpected("link");
+  return {
+    index,
+    isUp: flags.includes("UP"),
+    mtu,
+    addresses: array(list).flatMap(({ local, prefixlen, scope }) => {
+      if (typeof local !== "string" || isIP(local) === 0 || typeof prefixlen !== "number") throw unexpected("address");
+      return scope === "link" ? [] : [`${local}/${prefixlen}`];
+    }),
+    routes: routes.flatMap((text) => array(json(text)).map(destination)),
+  };
+}
+
+/**
+ * The first route of this host that shares addresses with the overlay; `dev` is the interface that may.
+ * @param routes of `ip -j -4 route show`, as many answers as were asked for
+ */
+export function overlapping(overlay: Cidr, dev: string, routes: readonly string[]): string | undefined {
+  for (const route of routes.flatMap((text) => array(json(text)))) {
+    if (route["dev"] === dev || NOWHERE.has(String(route["type"]))) continue;
+    const cidr = parseCidr(destination(route));
+    // A default route, or the two halves of one, reaches everything and owns nothing.
+    if (cidr !== undefined && prefixOf(cidr).bits > 1 && overlaps(cidr, overlay)) return cidr;
+  }
+  return undefined;
+}
+
+/** The interfaces with a default route that a router advertised; from `ip -j -6 route show default proto ra`. */
+export function routers(text: string): string[] {
+  return array(json(text)).flatMap(({ dev }) => (typeof dev === "string" && /^[^/]+$/.test(dev) ? [dev] : []));
+}
+
+const NOWHERE = new Set(["blackhole", "unreachable", "prohibit", "throw", "broadcast", "multicast", "anycast"]);
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function destination({ dst }: Fields): string {
+  if (typeof dst !== "string") throw unexpected("route");
+  if (dst === "default") return "0.0.0.0/0";
+  const value = ipToBigInt(dst);
+  return value === undefined ? dst : `${dst}/${isIP(dst) === 4 ? 32 : 128}`;
+}
+
+/** No output at all is how `ip -j` prints an empty list. */
+function json(text: string): unknown {
+  try {
+    return text.trim() === "" ? [] : JSON.parse(text);
+  } catch (cause) {
+    throw new AgentError({ code: "device.unreadable", problem: "ip printed something that is not JSON" }, { cause });
+  }
+}
+
+function array(value: unknown): Fields[] {
+  if (!Array.isArray(value) || value.some((entry) => typeof entry !== "object" || entry === null)) {
+    throw unexpected("list");
+  }
+  return value;
+}
+
+const unexpected = (what: string) =>
+  new AgentError({ code: "device.unreadable", problem: `ip printed an unexpected ${what}` });
