@@ -27,6 +27,7 @@ export interface SocketEvents {
 const HANDSHAKE_MS = 3_000;
 /** A peer that vanished without a word is noticed within two of these. */
 const PING_MS = 10_000;
+const PONG_MS = 1_000;
 
 export function overWebSocket(url: URL, events: SocketEvents): SocketTransport {
   const address = new URL(url);
@@ -112,14 +113,21 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
     const sentAt = performance.now();
     lastId = Math.max(lastId, id);
     stop.addEventListener("abort", () => {
-      // Deadline past and not a byte since we asked: the other end is gone, whatever TCP believes.
-      const isSilent = heardAt <= sentAt && performance.now() - sentAt >= deadlineMs * 0.9;
-      if (waiting.delete(id) && isSilent) end(new Trouble("connect", "the connection has gone silent"));
+      if (waiting.delete(id) && performance.now() - sentAt >= deadlineMs * 0.9) doubtSince(sentAt);
     });
     return new Promise((resolve, reject) => {
       waiting.set(id, { resolve, reject });
       ws.send(text);
     });
+  }
+
+  /** A slow answer leaves the others alone; an end that does not even answer a ping is gone, whatever TCP believes. */
+  function doubtSince(time: number): void {
+    if (hasEnded || heardAt > time) return;
+    ws.ping();
+    setTimeout(() => {
+      if (heardAt <= time) end(new Trouble("connect", "the connection has gone silent"));
+    }, PONG_MS).unref();
   }
 
   async function take(bytes: Buffer): Promise<void> {

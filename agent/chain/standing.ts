@@ -39,7 +39,7 @@ export function succeeded(was: Standing): Standing {
 }
 
 export function toldHead(was: Standing, latencyMs: number, lag: number): Standing {
-  const average = was.latencyMs === 0 ? latencyMs : was.latencyMs * 0.8 + latencyMs * 0.2;
+  const average = was.latencyMs === 0 ? latencyMs : was.latencyMs * 0.7 + latencyMs * 0.3;
   return { ...was, latencyMs: average, lag: Math.max(0, lag) };
 }
 

@@ -81,7 +81,10 @@ export function upstream(options: UpstreamOptions): Upstream {
 
   async function ask<T>(question: Question<T>, signal: AbortSignal | undefined): Promise<T> {
     if (!self.isKnown()) await verify(() => self.check());
-    return put(question, signal);
+    const value = await put(question, signal);
+    // A connection was lost meanwhile, and the answer came over the next one.
+    if (!self.isKnown()) await verify(() => self.check());
+    return value;
   }
 
   async function verify(check: () => Promise<void>): Promise<void> {
@@ -172,10 +175,11 @@ export function upstream(options: UpstreamOptions): Upstream {
         self.fault() === undefined && now >= Math.max(askedAt, headAt) + (record.streak > 0 ? 0 : IDLE_MS);
       try {
         if (record.notBefore > now) await rest(record.notBefore - now);
-        else if (isCheckDue) {
+        if (isCheckDue) {
           checkedAt = now;
           await verify(() => self.recheck());
-        } else if (isHeadDue) {
+        }
+        if (isHeadDue) {
           askedAt = now;
           await ask(blockNumber(), stop.signal);
         }

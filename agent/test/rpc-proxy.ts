@@ -70,6 +70,8 @@ export class RpcProxy implements AsyncDisposable {
   isMute = false;
   /** Refuses WebSocket upgrades with this status. */
   upgradeStatus: number | undefined;
+  /** The hash in the last newHeads notice. */
+  lastHeadTold: unknown;
   /** The most requests that were unanswered at one time. */
   mostInFlight = 0;
   #inFlight = 0;
@@ -80,7 +82,6 @@ export class RpcProxy implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   readonly #subscribers = new Map<WebSocket, string>();
   #watch: NodeJS.Timeout | undefined;
-  #lastHead: unknown;
 
   private constructor(backend: Backend) {
     this.backend = backend;
@@ -103,6 +104,7 @@ export class RpcProxy implements AsyncDisposable {
 
   /** Until undone, or `times`. Of several that fit, the latest is done. */
   misbehave(fault: WireFault, where: Where = {}): () => void {
+    if (fault.kind === "bomb") bomb(fault.megabytes);
     const rule = { does: fault, where, left: where.times ?? Number.POSITIVE_INFINITY };
     this.#faults.unshift(rule);
     return () => {
@@ -124,6 +126,10 @@ export class RpcProxy implements AsyncDisposable {
     this.#lies = [];
     this.isMute = false;
     this.upgradeStatus = undefined;
+  }
+
+  subscribers(): number {
+    return this.#subscribers.size;
   }
 
   /** Over HTTP and WebSocket together. */
@@ -293,8 +299,8 @@ export class RpcProxy implements AsyncDisposable {
     if (this.#subscribers.size === 0 || this.isMute) return;
     const outcome = await this.backend("eth_getBlockByNumber", ["latest", false]);
     const block = "result" in outcome ? (outcome.result as { hash?: unknown } | null) : null;
-    if (block === null || block.hash === this.#lastHead) return;
-    this.#lastHead = block.hash;
+    if (block === null || block.hash === this.lastHeadTold) return;
+    this.lastHeadTold = block.hash;
     for (const [ws, subscription] of this.#subscribers) {
       ws.send(JSON.stringify({ jsonrpc: "2.0", method: "eth_subscription", params: { subscription, result: block } }));
     }
