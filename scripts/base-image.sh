@@ -51,6 +51,7 @@ make_debian() {
   }
   sed 's/^/deb /; s/$/ main/' <<<"$suites" >"$root/etc/apt/sources.list"
   # As Debian's own slim images: no documentation, now or in later layers.
+  printf 'Dir::Cache { pkgcache ""; srcpkgcache ""; }\nAcquire::Languages "none";\n' >"$root/etc/apt/apt.conf.d/slim"
   printf 'path-exclude /usr/share/%s/*\n' doc man info locale lintian >"$root/etc/dpkg/dpkg.cfg.d/slim"
   rm -rf "$root"/usr/share/{doc,man,info,locale,lintian}/* "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* \
     "$root"/var/cache/debconf/*-old "$root"/var/log/*
