@@ -125,9 +125,10 @@ export function whole(value: unknown): number {
   return value;
 }
 
+/** −1 is the block below the first one. */
 export function decimal(value: unknown): number {
   const digits = text(value);
-  if (!/^[0-9]{1,15}$/.test(digits)) throw new Unreadable("a number");
+  if (!/^(-1|[0-9]{1,15})$/.test(digits)) throw new Unreadable("a number");
   return Number(digits);
 }
 

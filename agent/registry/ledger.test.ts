@@ -1,0 +1,314 @@
+import fc from "fast-check";
+import { describe, expect, it, test } from "vitest";
+import { type AccessEvent, type BlockRef, comparePositions, ZERO_HASH } from "../model.ts";
+import { blocks, drawn, event, hashOf } from "../test/drawn-tokens.ts";
+import { foldAll } from "./fold.ts";
+import { type Advanced, advance, emptyLedger, type Ledger, observe, trail, unread } from "./ledger.ts";
+import { emptyRegistry } from "./registry.ts";
+
+const start = emptyLedger({ number: 0, hash: ZERO_HASH });
+
+/**
+ * One step: `history 5: deeds`, `extend 6b: deeds` (a block of branch b), `rewind 5`, `finalise 6: 5 deed; 5 deed` (each
+ * with its block), `observe 6b: deeds`. Deeds of a history are of its last block.
+ */
+function taken(ledger: Ledger, line: string): Advanced {
+  const [, verb, digits, branch = "", rest = ""] = /^(\w+) (\d+)([a-z]?):?(.*)$/.exec(line) ?? [];
+  const number = Number(digits);
+  const block = { number, hash: hashOf(number, branch) };
+  const events = verb === "finalise" ? missedIn(rest) : (blocks(rest, number, branch)[0]?.events ?? []);
+  switch (verb) {
+    case "history":
+      return advance(ledger, { kind: "history", to: block, events });
+    case "extend":
+      return advance(ledger, { kind: "extend", block: { ...block, parentHash: ZERO_HASH, timestamp: 0 }, events });
+    case "rewind":
+      return advance(ledger, { kind: "rewind", to: block });
+    case "finalise":
+      return advance(ledger, { kind: "finalise", to: block, missed: events });
+    case "observe":
+      return observe(ledger, events);
+    default:
+      throw new Error(`no such step: ${line}`);
+  }
+}
+
+function missedIn(text: string): AccessEvent[] {
+  const said = text
+    .split(";")
+    .map((each) => each.trim())
+    .filter((each) => each !== "");
+  return said.map((each) => {
+    const [, digits = "", deed = ""] = /^(\d+) (.*)$/.exec(each) ?? [];
+    return event(deed, { number: Number(digits), hash: hashOf(Number(digits)) }, 0);
+  });
+}
+
+const reached = (steps: readonly string[]) => steps.reduce((ledger, line) => taken(ledger, line).ledger, start);
+const drawnTrail = (ledger: Ledger) => {
+  const { final, unfinal } = trail(ledger);
+  return [final.number, "|", ...unfinal.map(({ number }) => number)].join(" ");
+};
+
+describe("the ledger", () => {
+  test.each<[title: string, steps: string[], tip: string, settled: string, trail: string]>([
+    [
+      "folds history straight into the final registry",
+      ["history 3: grant 1 A k", "history 9: revoke 1"],
+      "(1 A k)",
+      "(1 A k)",
+      "9 |",
+    ],
+    [
+      "keeps what is not final apart",
+      ["history 3: grant 1 A k", "extend 4: revoke 1", "extend 5:"],
+      "(1 A k)",
+      "1 A k",
+      "3 | 4 5",
+    ],
+    [
+      "drops the blocks above the common ancestor",
+      ["extend 1: grant 1 A k", "extend 2: key 1 l", "extend 3: revoke 1", "rewind 1"],
+      "1 A k",
+      "",
+      "0 | 1",
+    ],
+    [
+      "drops everything down to the final block",
+      ["history 1: grant 1 A k", "extend 2: revoke 1", "rewind 1"],
+      "1 A k",
+      "1 A k",
+      "1 |",
+    ],
+    [
+      "goes on with the other branch",
+      ["extend 1: grant 1 A k", "extend 2: revoke 1", "rewind 1", "extend 2b: key 1 l"],
+      "1 A l",
+      "",
+      "0 | 1 2",
+    ],
+    [
+      "rewinds to an ancestor that it was never told of",
+      ["extend 1: grant 1 A k", "extend 5: revoke 1", "rewind 3"],
+      "1 A k",
+      "",
+      "0 | 1",
+    ],
+    [
+      "settles what became final",
+      ["extend 1: grant 1 A k", "extend 2: key 1 l", "finalise 1:"],
+      "1 A l",
+      "1 A k",
+      "1 | 2",
+    ],
+    ["settles all there is", ["extend 1: grant 1 A k", "extend 2: key 1 l", "finalise 2:"], "1 A l", "1 A l", "2 |"],
+    [
+      "settles up to a block that it was never told of",
+      ["extend 1: grant 1 A k", "extend 5: key 1 l", "finalise 3:"],
+      "1 A l",
+      "1 A k",
+      "3 | 5",
+    ],
+    [
+      "puts a missed log where it belongs",
+      ["extend 1: grant 1 A k", "extend 2: key 1 l", "finalise 1: 1 key 1 m"],
+      "1 A l",
+      "1 A m",
+      "1 | 2",
+    ],
+    [
+      "lets a missed log change what came after it",
+      ["extend 1:", "extend 2: grant 1 A k", "finalise 1: 1 grant 2 B k"],
+      "1 A k!, 2 B k",
+      "2 B k",
+      "1 | 2",
+    ],
+    [
+      "puts a missed log that is not final into its block",
+      ["extend 1: grant 1 A k", "extend 3: key 1 l", "finalise 1: 3 grant 2 B m"],
+      "1 A l, 2 B m",
+      "1 A k",
+      "1 | 3",
+    ],
+    [
+      "keeps a final log of a block that it was never told of when the next block is dropped",
+      ["extend 1: grant 1 A k", "extend 5:", "finalise 3: 2 key 1 l", "rewind 3"],
+      "1 A l",
+      "1 A l",
+      "3 |",
+    ],
+    [
+      "keeps a final log that is older than all its blocks",
+      ["extend 5:", "finalise 3: 2 grant 1 A k", "rewind 3"],
+      "1 A k",
+      "1 A k",
+      "3 |",
+    ],
+    [
+      "takes a missed log in where nothing is unfinal",
+      ["history 3: grant 1 A k", "finalise 4: 4 revoke 1"],
+      "(1 A k)",
+      "(1 A k)",
+      "4 |",
+    ],
+    [
+      "keeps what a read of a block said, with the block",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3: key 1 m", "observe 2: read 1 l", "rewind 2"],
+      "1 A l",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
+      "drops what a read of a block said, with the block",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3:", "observe 3: read 1 l", "rewind 2"],
+      "1 A k?",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
+      "folds later blocks on what a read of an earlier one said",
+      ["history 1: grant 1 A k; grant 2 B l", "extend 2: announce A m", "extend 3: key 2 m", "observe 2: read 1 m"],
+      "1 A m, 2 B m!",
+      "1 A k, 2 B l",
+      "1 | 2 3",
+    ],
+    [
+      "takes a read of the final block for final",
+      ["history 1: grant 1 A k", "extend 2: revoke 1", "observe 1: see 1 A l"],
+      "(1 A l)",
+      "1 A l",
+      "1 | 2",
+    ],
+    [
+      "lets go of a read of a block that was dropped",
+      ["history 1: grant 1 A k", "extend 2:", "rewind 1", "extend 2b:", "observe 2: see 1 off"],
+      "1 A k",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
+      "lets go of a read that is older than the final block",
+      ["extend 1: grant 1 A k", "extend 2: revoke 1", "finalise 2:", "observe 1: see 1 A k"],
+      "(1 A k)",
+      "(1 A k)",
+      "2 |",
+    ],
+    [
+      "takes several reads of one block in the order told",
+      ["extend 1: grant 1 A k", "observe 1: see 1 off", "observe 1: see 1 A k"],
+      "1 A k",
+      "",
+      "0 | 1",
+    ],
+  ])("%s", (_, steps, tip, settled, expected) => {
+    const ledger = reached(steps);
+    expect([drawn(ledger.registry), drawn(ledger.settled), drawnTrail(ledger)]).toEqual([tip, settled, expected]);
+  });
+
+  it("names the tokens that wait for a read", () => {
+    const steps = ["history 1: grant 1 A k; grant 2 A l; grant 3 B m", "extend 2: announce A n"];
+    expect(unread(reached(steps))).toEqual([1n, 2n]);
+    expect(unread(reached([...steps, "observe 2: read 1 n"]))).toEqual([2n]);
+    expect(unread(reached([...steps, "rewind 1"]))).toEqual([]);
+  });
+});
+
+const deed = fc.oneof(
+  fc.tuple(fc.nat(4), fc.constantFrom(..."AB"), fc.constantFrom(..."kl-")).map(([t, o, k]) => `grant ${t} ${o} ${k}`),
+  fc.nat(4).map((t) => `revoke ${t}`),
+  fc.tuple(fc.nat(4), fc.constantFrom(..."AB")).map(([t, o]) => `transfer ${t} ${o}`),
+  fc.tuple(fc.nat(4), fc.constantFrom(..."kl")).map(([t, k]) => `key ${t} ${k}`),
+  fc.tuple(fc.constantFrom(..."AB"), fc.constantFrom(..."kl")).map(([o, k]) => `announce ${o} ${k}`),
+);
+const read = fc.oneof(
+  fc.tuple(fc.nat(4), fc.constantFrom(..."kl")).map(([t, k]) => `read ${t} ${k}`),
+  fc.tuple(fc.nat(4), fc.constantFrom(..."AB"), fc.constantFrom(..."kl")).map(([t, o, k]) => `see ${t} ${o} ${k}`),
+);
+const move = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("extend" as const),
+      deeds: fc.array(deed, { maxLength: 3 }),
+      gap: fc.nat(1),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("rewind" as const), depth: fc.nat(4) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant("finalise" as const), depth: fc.nat(4), missed: fc.option(deed) }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("observe" as const), depth: fc.nat(4), deed: read }) },
+);
+
+describe("whatever happens to the chain", () => {
+  it("the tip is the fold of what is canonical, and every token that changed was told", () => {
+    fc.assert(
+      fc.property(fc.array(move, { maxLength: 30 }), (moves) => {
+        let ledger = start;
+        let canonical: { block: BlockRef; events: AccessEvent[] }[] = [];
+        let [final, settledCount, fork] = [0, 0, 0];
+        for (const each of moves) {
+          const before = new Map(ledger.registry.maps.records);
+          const head = canonical.at(-1)?.block.number ?? 0;
+          let step: Advanced;
+          if (each.kind === "extend") {
+            const number = Math.max(head, final) + 1 + each.gap;
+            const made = blocks(each.deeds.join(";"), number, `f${fork}`)[0];
+            if (made === undefined) throw new Error("a block");
+            canonical.push({ block: made.block, events: [...made.events] });
+            const block = { ...made.block, parentHash: ZERO_HASH, timestamp: 0 };
+            step = advance(ledger, { kind: "extend", block, events: made.events });
+          } else if (each.kind === "rewind") {
+            const number = Math.max(final, head - each.depth);
+            canonical = canonical.filter(({ block }) => block.number <= number);
+            fork++;
+            step = advance(ledger, { kind: "rewind", to: { number, hash: ZERO_HASH } });
+          } else if (each.kind === "finalise") {
+            const number = Math.max(final, head - each.depth);
+            const told = canonical.filter(({ block }) => block.number > final && block.number <= number);
+            const place = told.at(-1);
+            const missed = each.missed !== null && place ? [event(each.missed, place.block, 9)] : [];
+            place?.events.push(...missed);
+            final = number;
+            settledCount = canonical.filter(({ block }) => block.number <= number).length;
+            step = advance(ledger, {
+              kind: "finalise",
+              to: { number, hash: place?.block.hash ?? ledger.final.hash },
+              missed,
+            });
+          } else {
+            const place = canonical.filter(({ block }) => block.number > final).at(-1 - each.depth);
+            const reads = place ? [event(each.deed, place.block, 0)] : [];
+            place?.events.push(...reads);
+            step = observe(ledger, reads);
+          }
+          ledger = step.ledger;
+          for (const [tokenId, state] of ledger.registry.maps.records) {
+            if (JSON.stringify(state, inText) !== JSON.stringify(before.get(tokenId), inText))
+              expect(step.touched).toContain(tokenId);
+            before.delete(tokenId);
+          }
+          for (const tokenId of before.keys()) expect(step.touched).toContain(tokenId);
+          const straight = (list: typeof canonical) =>
+            lookedAt(
+              foldAll(
+                emptyRegistry(),
+                list.flatMap(({ events }) => events.toSorted((a, b) => comparePositions(a.at, b.at))),
+              ).registry,
+            );
+          expect(lookedAt(ledger.registry)).toBe(straight(canonical));
+          expect(lookedAt(ledger.settled)).toBe(straight(canonical.slice(0, settledCount)));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+const inText = (_: string, value: unknown) => (typeof value === "bigint" ? String(value) : value);
+const lookedAt = ({ maps }: Ledger["registry"]) =>
+  JSON.stringify(
+    [...maps.records.values()].sort((a, b) => Number(a.id - b.id)),
+    inText,
+  );
