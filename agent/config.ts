@@ -237,7 +237,7 @@ function together(values: Readonly<Record<string, string>>, parsed: Parsed | und
       "must be https or wss (http only to loopback and to container names): or set ALLOW_INSECURE_RPC=true",
     );
   }
-  if (parsed !== undefined && parsed.EXIT && !parsed.INBOUND)
+  if (parsed?.EXIT && !parsed.INBOUND)
     wrong("EXIT", "needs INBOUND=on: a node that accepts no packets cannot be an exit");
   return mistakes;
 }

@@ -2,7 +2,16 @@
 import type { AccessEvent, Advance, TokenId } from "./model.ts";
 
 export interface Line {
-  readonly kind: "grant" | "revoke" | "transfer" | "key-update" | "role" | "endpoint" | "audit-repair" | "invalid-log" | "reorg";
+  readonly kind:
+    | "grant"
+    | "revoke"
+    | "transfer"
+    | "key-update"
+    | "role"
+    | "endpoint"
+    | "audit-repair"
+    | "invalid-log"
+    | "reorg";
   readonly fields: Readonly<Record<string, string | number>>;
 }
 

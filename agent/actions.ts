@@ -1,0 +1,45 @@
+/** What an administrator may start: `POST /resync` and `POST /rollback`. */
+import { settle } from "./access.ts";
+import type { Agent } from "./agent.ts";
+import { auditAll } from "./auditing.ts";
+import { newFollower, origin } from "./chain/follower.ts";
+import { AgentError } from "./errors.ts";
+import { emptyLedger } from "./registry/ledger.ts";
+
+/**
+ * Lets go of a generation that was held, and asks the contract about every token. Where the chain we followed is no
+ * longer canonical below finality, its whole history is read again; nobody is cut before that has been done.
+ */
+export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repairs: number; rebuilding: boolean }> {
+  agent.held = undefined;
+  agent.journal.add("resync");
+  const rebuilding = agent.faults.has("chain.fork-below-finality");
+  if (rebuilding) {
+    agent.follower = newFollower();
+    agent.ledger = emptyLedger(origin(agent.settings.startBlock));
+    agent.isRebuilding = true;
+    agent.isSettled = false;
+    agent.poll.nudge();
+  }
+  const repairs = rebuilding ? 0 : await auditAll(agent, signal);
+  await settle(agent, agent.waiting);
+  agent.tend.nudge();
+  return { repairs, rebuilding };
+}
+
+/**
+ * Puts the device back to a generation, without those who are no longer admitted, and adds nobody else until a resync.
+ * @throws AgentError config.no-generation
+ */
+export async function rollback(agent: Agent, wanted: number | undefined): Promise<{ generation: number }> {
+  const backups = await agent.files.list();
+  const generation = wanted ?? backups.find((backup) => backup.generation < agent.generation)?.generation;
+  if (generation === undefined) throw new AgentError({ code: "config.no-generation", generation: 0 });
+  const { peers } = await agent.files.read(generation);
+  agent.held = { generation, keys: new Set(peers.map(({ key }) => key)) };
+  agent.rollbacks++;
+  agent.journal.add("rollback", { generation });
+  await settle(agent, [...agent.placed.keys()]);
+  agent.tend.nudge();
+  return { generation };
+}

@@ -1,0 +1,207 @@
+/** One running agent: its parts, and all that changes while it runs. The corridor's files share it; no room sees it. */
+import { type Follower, type Notice, newFollower } from "./chain/follower.ts";
+import type { Rpc } from "./chain/rpc.ts";
+import type { Settings } from "./config.ts";
+import type { AgentError, Fault, FaultCode } from "./errors.ts";
+import {
+  type Address,
+  type Admitted,
+  type Cidr,
+  type Peer,
+  type PrivateKey,
+  type PublicKey,
+  type TokenId,
+  ZERO_ADDRESS,
+} from "./model.ts";
+import { Nudge } from "./nudge.ts";
+import type { Now } from "./observe/health.ts";
+import type { Journal } from "./observe/journal.ts";
+import type { Log } from "./observe/log.ts";
+import type { Metrics } from "./observe/metrics.ts";
+import { NO_READINGS, type Readings } from "./observe/readings.ts";
+import type { Rules } from "./registry/admission.ts";
+import type { Ledger } from "./registry/ledger.ts";
+import { token } from "./registry/registry.ts";
+import { type Roster, rosterOf } from "./registry/roster.ts";
+import type { Store } from "./registry/store.ts";
+import type { Topology } from "./wireguard/desired.ts";
+import type { Device } from "./wireguard/device.ts";
+import type { RunningPeer } from "./wireguard/dump.ts";
+import type { Endpoints } from "./wireguard/endpoints.ts";
+import type { Files, Generation } from "./wireguard/files.ts";
+import { type Succession, succession } from "./wireguard/gateways.ts";
+import type { Removals } from "./witness.ts";
+
+export interface Parts {
+  readonly settings: Settings;
+  readonly version: string;
+  readonly privateKey: PrivateKey;
+  readonly overlay: readonly Cidr[];
+  readonly rules: Rules;
+  readonly rpc: Rpc;
+  readonly store: Store;
+  readonly device: Device;
+  readonly files: Files;
+  readonly endpoints: Endpoints;
+  readonly journal: Journal;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly now: () => Now;
+}
+
+export interface Agent extends Parts {
+  readonly startedMs: number;
+  /** Wakes the chain loop. */
+  readonly poll: Nudge;
+  /** Wakes the device loop. */
+  readonly tend: Nudge;
+  /** Wakes the audit, and whoever witnesses removals. */
+  readonly audit: Nudge;
+  readonly doubt: Nudge;
+
+  // --- what the chain says
+  follower: Follower;
+  ledger: Ledger;
+  savedLedger: Ledger | undefined;
+  readonly roster: Roster;
+  /** The ledger stands where a head stood once; false while history is read. */
+  isSettled: boolean;
+  /** This process has stood at the head. */
+  isCaughtUp: boolean;
+  /** The registry is known to be whole: it was loaded, or a full audit has found nothing more. */
+  isTrusted: boolean;
+  /** The history is being read again from its start: nothing follows from a part of it. */
+  isRebuilding: boolean;
+  headSeenMs: number | undefined;
+  followedMs: number | undefined;
+  auditRepairs: number;
+
+  // --- what the device holds
+  /** Peers as they were last applied. */
+  readonly running: Map<PublicKey, Peer>;
+  /** On whose behalf each peer is there. */
+  readonly placed: Map<TokenId, Placed>;
+  /** Admitted nodes and gateways. */
+  readonly nodes: Map<TokenId, Admitted>;
+  /** Tokens whose peers may differ from what the registry says. */
+  waiting: Set<TokenId>;
+  /** Of these, removals that wait for a witness, and those that have one. */
+  doubtful: ReadonlySet<TokenId>;
+  readonly witnessed: Set<TokenId>;
+  removals: Removals;
+  topology: Topology;
+  succession: Succession;
+  ownAddresses: readonly Cidr[];
+  isVerified: boolean;
+  /** What the interface lacks, as the last pass found it. */
+  lacks: readonly Fault[];
+  /** `wg0.conf` is behind what was applied. */
+  isUnwritten: boolean;
+  lastRead: Reading;
+  /** Keys that were changed while the device was being read; undefined when it is not. */
+  changedMeanwhile: Set<PublicKey> | undefined;
+  /** A generation was restored by hand: nobody else is added. */
+  held: { readonly generation: number; readonly keys: ReadonlySet<PublicKey> } | undefined;
+  /** No fresh chain for `MAX_STALENESS`: nobody has access. */
+  isTooStale: boolean;
+  generation: number;
+  lastAppliedAt: number | undefined;
+  lastBackupAt: number | undefined;
+  rollbacks: number;
+
+  /** What is wrong at present, newest of each code. */
+  readonly faults: Map<FaultCode, Fault>;
+  /** The end of the line of those who change the device. */
+  turn: Promise<void>;
+}
+
+export interface Placed {
+  readonly key: PublicKey;
+  /** The owner when the peer was placed. */
+  readonly owner: Address;
+}
+
+export interface Reading {
+  readonly atMs: number | undefined;
+  readonly steadyMs: number | undefined;
+  readonly tookMs: number;
+  readonly listenPort: number;
+  readonly peers: ReadonlyMap<PublicKey, RunningPeer>;
+  readonly readings: Readings;
+}
+
+/** `lastGood` is the newest generation on disk; `isLoaded`: the ledger is what the store held. */
+export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | undefined, isLoaded: boolean): Agent {
+  const { settings, now } = parts;
+  return {
+    ...parts,
+    startedMs: now().steadyMs,
+    poll: new Nudge(),
+    tend: new Nudge(),
+    audit: new Nudge(),
+    doubt: new Nudge(),
+    follower: newFollower(),
+    ledger,
+    savedLedger: isLoaded ? ledger : undefined,
+    roster: rosterOf(parts.rules),
+    isSettled: isLoaded && settings.bootPolicy === "last-good",
+    isCaughtUp: false,
+    isTrusted: isLoaded,
+    isRebuilding: false,
+    headSeenMs: undefined,
+    followedMs: undefined,
+    auditRepairs: 0,
+    running: new Map(),
+    placed: new Map(),
+    nodes: new Map(),
+    waiting: new Set(),
+    doubtful: new Set(),
+    witnessed: new Set(),
+    removals: [],
+    topology: {
+      ...{ role: "node", inbound: settings.inbound, overlay: parts.overlay, primary: undefined },
+      resolve: (endpoint) => parts.endpoints.resolve(endpoint),
+    },
+    succession: succession(undefined, now().wallMs),
+    ownAddresses: lastGood?.conf.addresses ?? [],
+    isVerified: false,
+    lacks: [],
+    isUnwritten: true,
+    lastRead: {
+      ...{ atMs: undefined, steadyMs: undefined, tookMs: 0, listenPort: settings.listenPort },
+      ...{ peers: new Map(), readings: NO_READINGS },
+    },
+    changedMeanwhile: undefined,
+    held: undefined,
+    isTooStale: false,
+    generation: lastGood?.conf.generation ?? 0,
+    lastAppliedAt: undefined,
+    lastBackupAt: undefined,
+    rollbacks: 0,
+    faults: new Map(),
+    turn: Promise.resolve(),
+  };
+}
+
+/** Remembers what is wrong and tells it, once until it is mended or its numbers change kind. */
+export function report(agent: Agent, { fault, message }: AgentError): void {
+  const isNew = !agent.faults.has(fault.code);
+  agent.faults.set(fault.code, fault);
+  if (!isNew) return;
+  agent.log.warn({ ...fault, detail: message }, fault.code);
+  agent.journal.add("fault", { code: fault.code, detail: message });
+}
+
+export function mended(agent: Agent, ...codes: readonly FaultCode[]): void {
+  for (const code of codes) if (agent.faults.delete(code)) agent.log.info({ code }, "fault.mended");
+}
+
+/** What following the chain has to tell an operator. */
+export function tellNotice(agent: Agent, { kind, ...fields }: Notice): void {
+  agent.log.warn(fields, `chain.${kind}`);
+}
+
+/** The peer is on the device on this token's behalf. */
+export function place(agent: Agent, id: TokenId, key: PublicKey): void {
+  agent.placed.set(id, { key, owner: token(agent.ledger.registry, id)?.owner ?? ZERO_ADDRESS });
+}

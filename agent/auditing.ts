@@ -1,0 +1,115 @@
+/**
+ * The registry held against the contract's own state: a rolling sample, everything now and then, and the removals that
+ * wait for a witness. What differs enters the ledger like an event, so that reorgs and refolds stay right.
+ */
+import { settle } from "./access.ts";
+import type { Agent } from "./agent.ts";
+import { judge, record } from "./bridge.ts";
+import { compare, probeIds, readTokens, sample } from "./chain/audit.ts";
+import { tipOf } from "./chain/follower.ts";
+import { RpcError } from "./chain/rpc.ts";
+import { AgentError } from "./errors.ts";
+import type { AccessEvent, BlockRef, TokenId, TokenState } from "./model.ts";
+import { observe, trail } from "./registry/ledger.ts";
+import { type Registry, size, token, tokens } from "./registry/registry.ts";
+
+/** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
+export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
+  for (let turn = 0; !signal.aborted; turn++) {
+    await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
+    if (signal.aborted || !agent.isCaughtUp) continue;
+    const { registry } = agent.ledger;
+    const ids = sample(idsOf(registry), size(registry), turn);
+    await attempt(agent, signal, () => audit(agent, ids, signal));
+  }
+}
+
+/** Every token there is. @returns how many repairs it took */
+export function auditAll(agent: Agent, signal: AbortSignal): Promise<number> {
+  return audit(agent, idsOf(agent.ledger.registry), signal);
+}
+
+function idsOf(registry: Registry): TokenId[] {
+  return tokens(registry).map(({ id }) => id);
+}
+
+/** These tokens, and the ids that come next: what every upstream's logs omit shows here. */
+async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<number> {
+  const { ledger } = agent;
+  const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
+  const ids = [...new Set([...known, ...probeIds(isKnown)])];
+  const tip = tipOf(trail(ledger));
+  const states = await readTokens(agent.rpc, agent.settings.contract, ids, tip, signal);
+  let repairs = take(agent, differences(ledger.registry, states, tip, false), signal);
+  // An addition must be final: an upstream that makes up a state must not admit anybody.
+  const missing = differences(ledger.registry, states, tip, true).flatMap((event) =>
+    event.kind === "observed" ? [event.tokenId] : [],
+  );
+  if (missing.length > 0 && ledger.final.number >= 0) {
+    const final = agent.ledger;
+    const settled = await readTokens(agent.rpc, agent.settings.contract, missing, final.final, signal);
+    repairs += take(agent, differences(final.settled, settled, final.final, true), signal);
+  }
+  await settle(agent, []);
+  return repairs;
+}
+
+function differences(
+  registry: Registry,
+  states: ReadonlyMap<TokenId, TokenState>,
+  block: BlockRef,
+  mayAdd: boolean,
+): AccessEvent[] {
+  return compare({ get: (id) => token(registry, id) }, states, block, mayAdd);
+}
+
+function take(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal): number {
+  if (repairs.length === 0 || signal.aborted) return 0;
+  const { ledger, touched } = observe(agent.ledger, repairs);
+  agent.ledger = ledger;
+  agent.auditRepairs += repairs.length;
+  agent.log.warn({ repairs: repairs.length }, "audit.repaired");
+  record(agent, { kind: "finalise", to: ledger.final, missed: repairs });
+  for (const id of judge(agent, new Set(touched))) agent.waiting.add(id);
+  return repairs.length;
+}
+
+/**
+ * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
+ * five seconds later of the same.
+ */
+export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await agent.doubt.sleep(WITNESS_MS, signal);
+    if (signal.aborted || agent.doubtful.size === 0) continue;
+    if (agent.rpc.upstreams().length < 2) await agent.doubt.sleep(WITNESS_MS, signal);
+    await attempt(agent, signal, async () => {
+      const tip = tipOf(trail(agent.ledger));
+      const not = agent.follower.heads.tipFrom;
+      const hasOther = not !== undefined && agent.rpc.upstreams().length > 1;
+      const ids = [...agent.doubtful];
+      const { contract } = agent.settings;
+      const states = await readTokens(agent.rpc, contract, ids, tip, signal, hasOther ? { not } : {});
+      for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
+      await settle(agent, []);
+    });
+  }
+}
+
+const WITNESS_MS = 5_000;
+
+function isProven(agent: Agent, id: TokenId, state: TokenState): boolean {
+  const before = agent.placed.get(id);
+  if (state.kind === "missing" || before === undefined) return true;
+  return !state.active || state.owner !== before.owner || state.key !== before.key;
+}
+
+async function attempt(agent: Agent, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof AgentError) && !(error instanceof RpcError)) throw error;
+    agent.log.debug({ error }, "audit.failed");
+  }
+}

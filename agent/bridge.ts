@@ -1,0 +1,179 @@
+/** The loop, read aloud: follow → fold → derive → plan → apply → record. */
+import { settle } from "./access.ts";
+import { type Agent, mended, report, tellNotice } from "./agent.ts";
+import { readKeys } from "./chain/audit.ts";
+import { follow, type Notice, tipOf } from "./chain/follower.ts";
+import { RpcError } from "./chain/rpc.ts";
+import { AgentError } from "./errors.ts";
+import { type AccessEvent, type Advance, AFTER_LOGS, type TokenId, ZERO_HASH } from "./model.ts";
+import { narrate } from "./narrate.ts";
+import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
+import { token } from "./registry/registry.ts";
+
+/** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
+export async function followChain(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await pass(agent, signal);
+      mended(agent, "chain.request-failed", "chain.reply-refused", "chain.no-start-block");
+      mended(agent, "chain.fork-below-finality", "chain.no-contract", "chain.wrong-network", "chain.other-genesis");
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof AgentError && isHopeless(agent, error)) throw error;
+      if (error instanceof AgentError) report(agent, error);
+      else if (!(error instanceof RpcError)) throw error;
+      else agent.log.debug({ error }, "chain.refused");
+    }
+    await judgeStaleness(agent);
+    await agent.poll.sleep(agent.settings.pollIntervalMs, signal);
+  }
+}
+
+/** A node that has never run is told at once what is wrong with its settings; one that serves people goes on. */
+function isHopeless(agent: Agent, { fault }: AgentError): boolean {
+  if (fault.code === "store.other-chain") return true;
+  const isFresh = agent.savedLedger === undefined && agent.running.size === 0;
+  return isFresh && ["chain.no-contract", "chain.wrong-network", "chain.no-start-block"].includes(fault.code);
+}
+
+/** `MAX_STALENESS` is the operator's own choice: without a fresh chain for so long, nobody has access. */
+async function judgeStaleness(agent: Agent): Promise<void> {
+  const limitSeconds = agent.settings.maxStalenessSeconds;
+  if (limitSeconds === undefined) return;
+  const silentMs = agent.now().steadyMs - (agent.headSeenMs ?? agent.startedMs);
+  const isTooStale = silentMs > limitSeconds * 1000;
+  if (isTooStale === agent.isTooStale) return;
+  agent.isTooStale = isTooStale;
+  agent.log.warn({ seconds: Math.floor(silentMs / 1000) }, isTooStale ? "access.suspended" : "access.resumed");
+  await settle(agent, isTooStale ? [...agent.placed.keys()] : []);
+}
+
+/** One poll: every step from where the ledger stands to the head, then the device, then the disk. */
+export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
+  const seenMs = agent.now().steadyMs;
+  const touched = new Set<TokenId>();
+  let isWhole = true;
+  const { contract, startBlock } = agent.settings;
+  const options = {
+    contract,
+    startBlock,
+    signal,
+    now: () => agent.now().steadyMs,
+    onNotice: (notice: Notice) => tellNotice(agent, notice),
+  };
+  for await (const step of follow(agent.rpc, trail(agent.ledger), options, agent.follower)) {
+    agent.headSeenMs = agent.now().steadyMs;
+    if (step.kind === "history") agent.isSettled = false;
+    // Between a rewind and the last extension the ledger is on no head of any chain.
+    if (step.kind === "rewind") isWhole = false;
+    take(agent, advance(agent.ledger, step), touched);
+    record(agent, step);
+    if (step.kind !== "history" || agent.isRebuilding) continue;
+    if (isWhole) await settle(agent, judge(agent, touched), seenMs);
+    await save(agent);
+  }
+  agent.headSeenMs = agent.now().steadyMs;
+  agent.isSettled = true;
+  if (agent.isRebuilding) await rebuilt(agent);
+  const announced = new Set(unread(agent.ledger));
+  const changed = judge(agent, touched);
+  // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
+  await settle(agent, changed.difference(announced), seenMs);
+  if (announced.size > 0) {
+    try {
+      await readAnnouncedKeys(agent, [...announced], touched, signal);
+    } finally {
+      await settle(agent, judge(agent, touched).union(announced), seenMs);
+    }
+  }
+  agent.followedMs = agent.now().steadyMs;
+  if (!agent.isCaughtUp) caughtUp(agent);
+  await save(agent);
+}
+
+/** The history has been read again from its start: what it no longer says goes now. */
+async function rebuilt(agent: Agent): Promise<void> {
+  agent.isRebuilding = false;
+  const changed = agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
+  await settle(agent, changed);
+}
+
+function caughtUp(agent: Agent): void {
+  agent.isCaughtUp = true;
+  agent.log.info({ block: tipOf(trail(agent.ledger)).number, ...agent.roster.counts }, "chain.caught-up");
+  agent.tend.nudge();
+}
+
+function take(agent: Agent, { ledger, touched }: Advanced, all: Set<TokenId>): void {
+  agent.ledger = ledger;
+  for (const id of touched) all.add(id);
+}
+
+/** Empties `touched` into the roster; the ids whose peer is another one now. */
+export function judge(agent: Agent, touched: Set<TokenId>): ReadonlySet<TokenId> {
+  const before = agent.roster.self;
+  const changed = agent.roster.update(agent.ledger.registry, touched, tipOf(trail(agent.ledger)).number);
+  for (const id of touched) quarantined(agent, id);
+  touched.clear();
+  const now = agent.roster.self;
+  const isSame = before.kind === now.kind && (before.kind === "no-token" || now.kind === "no-token");
+  if (isSame || (before.kind !== "no-token" && now.kind !== "no-token" && before.token === now.token)) return changed;
+  agent.tend.nudge();
+  return changed;
+}
+
+/**
+ * An owner's announcement names no token: the contract says which one was meant. Until it has, the keys that may be
+ * meant are off; their owner has said that one of them is no longer theirs.
+ */
+async function readAnnouncedKeys(
+  agent: Agent,
+  ids: readonly TokenId[],
+  touched: Set<TokenId>,
+  signal: AbortSignal,
+): Promise<void> {
+  const block = tipOf(trail(agent.ledger));
+  const keys = await readKeys(agent.rpc, agent.settings.contract, ids, block, signal);
+  const at = { block: block.number, logIndex: AFTER_LOGS };
+  const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
+  const reads = [...keys].map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
+  take(agent, observe(agent.ledger, reads), touched);
+  record(agent, { kind: "finalise", to: block, missed: reads });
+}
+
+/** What people want to know of a step. */
+export function record(agent: Agent, step: Advance): void {
+  const nameOf = (id: TokenId) => token(agent.ledger.registry, id)?.nodeId;
+  for (const { kind, fields } of narrate(step, nameOf, JOURNALLED)) agent.journal.add(kind, fields);
+  if (step.kind === "rewind") agent.log.warn({ block: step.to.number }, "chain.reorg");
+  const events = step.kind === "rewind" ? [] : step.kind === "finalise" ? step.missed : step.events;
+  for (const [kind, all] of Map.groupBy(events, (event) => event.kind)) agent.metrics.folded(kind, all.length);
+}
+
+/** Of one step; the journal keeps some thousand lines, and a long history would only push them out. */
+const JOURNALLED = 500;
+
+function quarantined(agent: Agent, id: TokenId): void {
+  const verdict = agent.roster.verdict(id);
+  if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || !agent.isSettled) return;
+  const nodeId = token(agent.ledger.registry, id)?.nodeId;
+  agent.journal.add("quarantine", { tokenId: String(id), nodeId, code: verdict });
+}
+
+/** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
+export async function save(agent: Agent, notes?: Readonly<Record<string, string>>): Promise<void> {
+  if (agent.savedLedger === agent.ledger && notes === undefined) return;
+  const genesis = agent.rpc.genesis();
+  if (genesis !== undefined) agent.store.bindGenesis(genesis);
+  const startedMs = agent.now().steadyMs;
+  const ledger = agent.ledger;
+  try {
+    await agent.store.save(ledger, notes);
+    agent.savedLedger = ledger;
+    agent.metrics.committed(agent.now().steadyMs - startedMs);
+    mended(agent, "store.unsaved", "store.corrupt");
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    report(agent, error);
+  }
+}

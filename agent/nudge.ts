@@ -1,0 +1,28 @@
+/** A sleep that others may shorten; a nudge while awake shortens the next sleep. */
+export class Nudge {
+  #dueMs = Number.POSITIVE_INFINITY;
+  #rearm: (() => void) | undefined;
+
+  /** Ends the sleep in `afterMs`, or earlier where that was asked for already. */
+  nudge(afterMs = 0): void {
+    this.#dueMs = Math.min(this.#dueMs, performance.now() + afterMs);
+    this.#rearm?.();
+  }
+
+  /** Resolves after `ms`, when a nudge is due, or when the signal aborts. */
+  async sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const untilMs = performance.now() + ms;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      let timer: NodeJS.Timeout | undefined;
+      this.#rearm = () => {
+        clearTimeout(timer);
+        timer = setTimeout(resolve, Math.max(0, Math.min(untilMs, this.#dueMs) - performance.now()));
+      };
+      signal.addEventListener("abort", () => resolve(), { once: true });
+      this.#rearm();
+    });
+    this.#rearm = undefined;
+    this.#dueMs = Number.POSITIVE_INFINITY;
+  }
+}

@@ -1,0 +1,224 @@
+/**
+ * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
+ * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
+ */
+import { exclusively, settleWaiting } from "./access.ts";
+import { type Agent, mended, place, report } from "./agent.ts";
+import { auditAll } from "./auditing.ts";
+import { tipOf } from "./chain/follower.ts";
+import { AgentError, describe, type FaultCode } from "./errors.ts";
+import type { Peer, PublicKey } from "./model.ts";
+import { read } from "./observe/readings.ts";
+import { addresses } from "./registry/addresses.ts";
+import { duty } from "./registry/admission.ts";
+import { trail } from "./registry/ledger.ts";
+import { apply } from "./wireguard/apply.ts";
+import { desired } from "./wireguard/desired.ts";
+import type { DeviceState } from "./wireguard/dump.ts";
+import { firewall } from "./wireguard/firewall.ts";
+import { succeed } from "./wireguard/gateways.ts";
+import type { WantedInterface } from "./wireguard/interface.ts";
+import { type Change, repair } from "./wireguard/plan.ts";
+
+/** Full passes until the signal aborts. A failure is told, remembered and tried again, sooner at first. */
+export async function tendDevice(agent: Agent, signal: AbortSignal): Promise<void> {
+  let failures = 0;
+  while (!signal.aborted) {
+    await agent.tend.sleep(failures === 0 ? intervalMs(agent) : Math.min(10_000, 250 * 2 ** failures), signal);
+    if (signal.aborted) return;
+    try {
+      await fullPass(agent, signal);
+      failures = 0;
+      mended(agent, ...DEVICE_FAULTS);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof AgentError)) throw error;
+      failures++;
+      agent.isVerified = false;
+      report(agent, error);
+    }
+  }
+}
+
+const DEVICE_FAULTS: readonly FaultCode[] = [
+  "device.command-failed",
+  "device.command-timeout",
+  "device.unreadable",
+  "device.unverified",
+  "device.missing-privilege",
+  "device.port-in-use",
+  "device.foreign",
+];
+
+/** A pass may cost one part in a hundred of the time. */
+export function intervalMs({ settings, lastRead }: Agent): number {
+  return Math.max(settings.syncIntervalMs, 100 * lastRead.tookMs);
+}
+
+export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void> {
+  const startedMs = agent.now().steadyMs;
+  await reconcileInterface(agent);
+  agent.changedMeanwhile = new Set();
+  const found = await agent.device.read(agent.running);
+  await exclusively(agent, async () => {
+    await agent.device.restore(found, agent.settings.listenPort);
+    if (agent.lastRead.atMs === undefined) adopt(agent, found);
+    chooseGateway(agent, found);
+    // Names resolve anew, roles change: nodes and gateways are few.
+    for (const id of agent.nodes.keys()) agent.waiting.add(id);
+    await settleWaiting(agent);
+    if (agent.isCaughtUp && !agent.isTrusted) await gainTrust(agent, found, signal);
+    await mend(agent, found);
+  }).finally(() => {
+    agent.changedMeanwhile = undefined;
+  });
+  observe(agent, found, agent.now().steadyMs - startedMs);
+  await writeGeneration(agent);
+  void refreshEndpoints(agent);
+}
+
+/** Off the path: name servers may take as long as they like. */
+async function refreshEndpoints(agent: Agent): Promise<void> {
+  const endpoints = [...agent.nodes.values()].flatMap(({ endpoint }) => endpoint ?? []);
+  const changed = await agent.endpoints.refresh(endpoints, agent.now().wallMs);
+  if (changed.size > 0) agent.tend.nudge();
+}
+
+async function reconcileInterface(agent: Agent): Promise<void> {
+  const { settings, roster, overlay } = agent;
+  const { self } = roster;
+  if (self.kind === "found") {
+    const own = addresses(agent.rules.addresses, self.token.id);
+    if (own.kind === "addresses") agent.ownAddresses = own.cidrs;
+    const { registry } = agent.ledger;
+    const head = tipOf(trail(agent.ledger)).number;
+    const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map() };
+    agent.topology = { ...agent.topology, role: duty(moment, self.token).role };
+  }
+  const isGateway = agent.topology.role === "gateway";
+  const rules = {
+    ...{ interfaceName: settings.interfaceName, overlay, own: agent.ownAddresses, isGateway },
+    ...{ isolation: settings.isolation, exit: settings.exit, httpPort: settings.httpPort },
+    nodes: [...agent.nodes.values()].flatMap((node) => node.addresses),
+  };
+  const wanted: WantedInterface = {
+    ...{ mtu: settings.mtu, addresses: agent.ownAddresses, routes: overlay, listenPort: settings.listenPort },
+    ...{ firewall: firewall(rules), forwards: isGateway || settings.exit },
+  };
+  const { isNew, repairs, faults } = await agent.device.ensure(wanted);
+  for (const fault of faults) {
+    if (agent.lacks.some(({ code }) => code === fault.code)) continue;
+    agent.log.warn({ ...fault, detail: describe(fault) }, fault.code);
+  }
+  agent.lacks = faults;
+  if (repairs.length > 0) agent.log.info({ repairs, isNew }, "device.interface-reconciled");
+  if (repairs.length > 0 && agent.isVerified) agent.journal.add("drift-repair", { repairs: repairs.join("; ") });
+}
+
+/** An interface that already runs keeps its peers: those of admitted tokens become ours as they are. */
+function adopt(agent: Agent, found: DeviceState): void {
+  for (const admitted of agent.roster.everybody()) {
+    const peer = desired(admitted, agent.topology);
+    const running = peer && found.peers.get(peer.key);
+    if (peer === undefined) continue;
+    agent.waiting.add(admitted.tokenId);
+    if (running === undefined) continue;
+    // Wherever it roamed to is where it is.
+    const endpoint = running.endpoint === undefined ? undefined : peer.endpoint;
+    const { key, allowedIps, keepalive } = running;
+    agent.running.set(key, { key, allowedIps, keepalive, endpoint });
+    place(agent, admitted.tokenId, key);
+  }
+}
+
+function chooseGateway(agent: Agent, found: DeviceState): void {
+  const gateways = [...agent.nodes.values()].filter(({ role }) => role === "gateway");
+  const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
+  agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);
+  const { primary } = agent.succession;
+  if (primary === agent.topology.primary) return;
+  agent.topology = { ...agent.topology, primary };
+  agent.journal.add("gateway", { tokenId: primary === undefined ? undefined : String(primary) });
+}
+
+/** A registry that was read from nothing may lack what the device knows: nobody goes before the state has been asked. */
+async function gainTrust(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
+  const strangers = [...found.peers.keys()].filter((key) => !agent.running.has(key));
+  if (strangers.length > 0) await auditAll(agent, signal);
+  agent.isTrusted = true;
+}
+
+async function mend(agent: Agent, found: DeviceState): Promise<void> {
+  const changes = differences(agent, found);
+  if (changes.length > 0) {
+    agent.isVerified = false;
+    const startedMs = agent.now().steadyMs;
+    const outcome = await apply(agent.device, changes);
+    agent.metrics.applied(outcome.kind, agent.now().steadyMs - startedMs);
+    if (outcome.kind !== "applied") throw outcome.error;
+    tellDrift(agent, changes);
+    const left = differences(agent, await agent.device.read(agent.running));
+    if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
+  }
+  agent.isVerified = true;
+}
+
+/** Between the device and what was last applied; what changed while it was read is not compared. */
+function differences(agent: Agent, found: DeviceState): Change[] {
+  const all = repair(found.peers, agent.running, {
+    asked: agent.running,
+    lastSeen: agent.lastRead.peers,
+    keepsUnknown: !agent.isCaughtUp || !agent.isTrusted,
+    nowMs: agent.now().wallMs,
+  });
+  const changed = agent.changedMeanwhile;
+  return changed === undefined ? all : all.filter((change) => !changed.has(keyOf(change)));
+}
+
+const keyOf = (change: Change) => (change.kind === "remove" ? change.key : change.peer.key);
+
+function tellDrift(agent: Agent, changes: readonly Change[]): void {
+  const drifts = Map.groupBy(changes, (change) =>
+    change.kind === "remove" ? "unknown" : change.before === undefined ? "missing" : "changed",
+  );
+  for (const [drift, all] of drifts) agent.metrics.repaired(drift, all.length);
+  const fields = Object.fromEntries([...drifts].map(([drift, all]) => [drift, all.length]));
+  agent.journal.add("drift-repair", fields);
+  agent.log.warn(fields, "device.drift-repaired");
+}
+
+function observe(agent: Agent, { peers, listenPort }: DeviceState, tookMs: number): void {
+  const { wallMs, steadyMs } = agent.now();
+  const readings = read(agent.lastRead, peers, wallMs);
+  agent.lastRead = { atMs: wallMs, steadyMs, tookMs, listenPort, peers, readings };
+}
+
+/** `wg0.conf` follows what was verified; it never delays the device. */
+async function writeGeneration(agent: Agent): Promise<void> {
+  const { settings, files, lastRead } = agent;
+  if (agent.waiting.size > 0 && !agent.isSettled) return;
+  if (!agent.isUnwritten && (await files.isIntact())) return;
+  const generation = agent.generation + 1;
+  const { wallMs } = agent.now();
+  const conf = {
+    ...{ generation, writtenAt: wallMs, block: Math.max(0, tipOf(trail(agent.ledger)).number) },
+    ...{ privateKey: agent.privateKey, listenPort: settings.listenPort, mtu: settings.mtu },
+    ...{ addresses: agent.ownAddresses, routes: agent.overlay },
+  };
+  const peers = [...agent.running.values()].map((peer): Peer => {
+    const endpoint = lastRead.peers.get(peer.key)?.endpoint ?? peer.endpoint;
+    return { ...peer, endpoint };
+  });
+  agent.isUnwritten = false;
+  try {
+    await files.write(conf, peers);
+    agent.generation = generation;
+    agent.lastBackupAt = wallMs;
+    mended(agent, "config.unwritten");
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    agent.isUnwritten = true;
+    agent.metrics.writeFailed();
+    report(agent, error);
+  }
+}
