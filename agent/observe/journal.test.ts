@@ -13,7 +13,7 @@ describe("journal", () => {
   it("numbers and dates what it is told", () => {
     const journal = createJournal({ now });
     journal.add("revoke", { tokenId: "7", nodeId: "alice", code: undefined });
-    expect(journal.after(0)).toEqual({
+    expect(journal.after(0)).toStrictEqual({
       events: [{ id: 1, at: "2026-01-02T00:00:00.000Z", kind: "revoke", tokenId: "7", nodeId: "alice" }],
       next: 1,
     });

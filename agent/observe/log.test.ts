@@ -124,6 +124,10 @@ describe("output", () => {
     const output = createOutput(987_654, 1_000, () => "");
     output.write("x\n");
     output.write("y\n");
-    await output.flush(5_000);
+    await output.flush(600_000);
+  });
+
+  it("has nothing to wait for when nothing was written", async () => {
+    await createOutput(1, 1_000, () => "").flush(600_000);
   });
 });

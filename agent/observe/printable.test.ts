@@ -97,6 +97,7 @@ describe("scrub", () => {
 
   it("bounds a text before it looks at it", () => {
     expect(scrub("a".repeat(1e6))).toHaveLength(1_001);
+    expect(scrub(`a${"😀".repeat(1_000)}`).isWellFormed()).toBe(true);
   });
 });
 

@@ -74,7 +74,7 @@ export async function serve(options: ServeOptions): Promise<{ port: number; clos
 function routes(options: ServeOptions, now: () => Now): Express {
   const { snapshot, journal, metrics, settings, actions } = options;
   const app = express();
-  app.disable("x-powered-by").disable("etag");
+  app.disable("etag");
   app.enable("case sensitive routing").enable("strict routing");
   app.set("query parser", false);
   app.use(helmet({ strictTransportSecurity: false, contentSecurityPolicy: NOTHING_EMBEDDED }), gate(options));

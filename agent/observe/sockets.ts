@@ -8,32 +8,29 @@ const PER_SECOND = 1_000;
 const BURST = 2_000;
 const MAX_ADDRESSES = 1_000;
 
-/** At most MAX_SOCKETS stay open: beyond it the one that has asked for nothing the longest makes room. */
+/** At most MAX_SOCKETS stay open: beyond it the one on which nothing was asked or answered the longest makes room. */
 export function boundSockets(server: Server, isRefused: (localAddress: string) => boolean): void {
+  /** In the order in which something last happened on them. */
   const open = new Set<Socket>();
-  const waiting = new Set<Socket>();
+  const happened = (socket: Socket) => {
+    if (open.delete(socket)) open.add(socket);
+  };
   server.on("connection", (socket: Socket) => {
     if (isRefused((socket.localAddress ?? "").replace(/^::ffff:/, ""))) {
       socket.destroy();
       return;
     }
-    open.add(socket);
-    waiting.add(socket);
-    socket.once("close", () => {
-      open.delete(socket);
-      waiting.delete(socket);
-    });
-    if (open.size > MAX_SOCKETS) {
-      const [longest = socket] = waiting;
+    const [longest] = open;
+    if (open.size >= MAX_SOCKETS && longest !== undefined) {
       longest.destroy();
-      waiting.delete(longest);
+      open.delete(longest);
     }
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
   });
   server.on("request", ({ socket }: IncomingMessage, response: ServerResponse) => {
-    waiting.delete(socket);
-    response.once("close", () => {
-      if (open.has(socket)) waiting.add(socket);
-    });
+    happened(socket);
+    response.once("close", () => happened(socket));
   });
 }
 
