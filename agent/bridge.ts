@@ -118,6 +118,8 @@ export function judge(agent: Agent, touched: Set<TokenId>): ReadonlySet<TokenId>
   const now = agent.roster.self;
   const isSame = before.kind === now.kind && (before.kind === "no-token" || now.kind === "no-token");
   if (isSame || (before.kind !== "no-token" && now.kind !== "no-token" && before.token === now.token)) return changed;
+  // Its addresses are not on the interface yet: not ready until the full pass has put them there.
+  agent.isVerified = false;
   agent.tend.nudge();
   return changed;
 }

@@ -28,6 +28,16 @@ import { lookUp } from "./wireguard/resolver.ts";
 
 /** `EX_CONFIG` of sysexits.h: starting again changes nothing until somebody mends what the log names. */
 const EXIT_CONFIG = 78;
+/** What waiting does not mend when the device is first touched. */
+const SETTINGS_MEND: ReadonlySet<FaultCode> = new Set<FaultCode>([
+  "address.overlap",
+  "device.foreign",
+  "device.in-use",
+  "device.missing-privilege",
+  "device.port-in-use",
+  "key.interface-differs",
+]);
+const ACTION_MS = 60_000;
 
 const parsed = parseSettings(process.env);
 const log = createLog(
@@ -124,8 +134,6 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
   return { agent, close };
 }
 
-const ACTION_MS = 60_000;
-
 /** The registry's last state is on the device before the chain is asked. @throws AgentError what only settings mend */
 async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
   agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
@@ -136,15 +144,6 @@ async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
     report(agent, error);
   }
 }
-
-const SETTINGS_MEND: ReadonlySet<FaultCode> = new Set<FaultCode>([
-  "address.overlap",
-  "device.foreign",
-  "device.in-use",
-  "device.missing-privilege",
-  "device.port-in-use",
-  "key.interface-differs",
-]);
 
 function loops(agent: Agent, stop: AbortController): Promise<void>[] {
   const { signal } = stop;

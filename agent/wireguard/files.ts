@@ -204,7 +204,8 @@ export async function inputFile(text: string): Promise<FileHandle> {
     const file = await open(path, "wx+", 0o600).catch(() => undefined);
     if (file === undefined) continue;
     await rm(path);
-    await file.writeFile(text);
+    // At a position, which leaves the offset at the start: not every program opens /dev/stdin anew.
+    await file.write(text, 0);
     return file;
   }
   throw new AgentError({

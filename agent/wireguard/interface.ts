@@ -222,7 +222,6 @@ export class Interface {
       if (link === undefined) break;
       const steps = linkSteps(this.#name, link, wanted);
       if (steps.length === 0) return;
-      if (!link.isUp && (await isUdpPortTaken(wanted.listenPort))) throw portInUse(wanted);
       for (const { words, sentence } of steps) {
         const ended = await this.#run("ip", words);
         if (isPortTaken(ended)) throw portInUse(wanted);
