@@ -1,5 +1,5 @@
 import { inspect } from "node:util";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Address, Hash } from "../model.ts";
 import { ahead, behind, refusal } from "../test/rpc-lies.ts";
 import { type Call, RpcProxy, type WireFault } from "../test/rpc-proxy.ts";
@@ -8,6 +8,8 @@ import { ScriptedContract } from "../test/scripted-contract.ts";
 import { blockByNumber, call, headOf, logs } from "./questions.ts";
 import { type ConnectOptions, connect, type Question, type Rpc, RpcError, type UpstreamChange } from "./rpc.ts";
 
+// The machine may be busy; what is waited for comes at once otherwise.
+vi.setConfig({ testTimeout: 20_000 });
 const PLANTED = "PLANTEDsecret";
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -63,7 +65,7 @@ async function firstPreferred(): Promise<Rig & { readonly first: RpcProxy; reado
 
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   for (let i = 0; !(await holds()); i++) {
-    if (i === 400) throw new Error("it never came true");
+    if (i === 1_500) throw new Error("it never came true");
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -103,6 +105,7 @@ describe("a question", () => {
   ];
   it.each(faults)("goes to another upstream where the preferred one %s", async (_, fault, kind) => {
     const it = await firstPreferred();
+    it.rpc.suspect(it.names[1] ?? "");
     const undo = it.first.misbehave(fault, { method: "eth_getBlockByNumber" });
     const question = kind === "timeout" ? quick(headOf("latest"), 150) : headOf("latest");
     expect(await it.rpc.ask(question)).toMatchObject({ value: { number: 100 }, upstream: it.names[1] });
@@ -220,9 +223,8 @@ describe("an error object", () => {
   });
 
   it("that tells of an absent block does not count while somebody fails to answer", async () => {
-    const { rpc, proxies } = await rig({ schemes: ["http", "http"] });
-    await until(() => rpc.upstreams().every(({ healthy }) => healthy));
-    proxies[1]?.misbehave({ kind: "status", status: 500 });
+    const { rpc, second } = await firstPreferred();
+    second.misbehave({ kind: "status", status: 500 });
     await expect(rpc.ask(blockByNumber(5_000))).rejects.toMatchObject({ fault: { code: "chain.request-failed" } });
   });
 
@@ -326,8 +328,11 @@ describe("an upstream", () => {
       schemes: ["http", "http"],
       before: ([first]) => first?.misbehave({ kind: "drop" }),
     });
+    const startedAt = performance.now();
     expect((await rpc.ask(headOf("latest"))).upstream).toBe(names[1]);
-  }, 2_000);
+    // A question's deadline is three seconds.
+    expect(performance.now() - startedAt).toBeLessThan(2_500);
+  });
 });
 
 describe("whose chain it is", () => {

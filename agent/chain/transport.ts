@@ -166,9 +166,6 @@ async function bodyOf(response: IncomingMessage, limit: number): Promise<Buffer>
       if (wire > limit) fail(oversize());
     });
     response.once("error", fail);
-    response.once("close", () => {
-      if (!response.complete) fail(new Trouble("connect", "the connection closed before the reply ended"));
-    });
     if (inflate === undefined) response.on("data", take).once("end", finish);
     else {
       inflate.on("data", take).once("end", finish);

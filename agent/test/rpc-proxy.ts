@@ -25,8 +25,8 @@ export type WireFault =
   | { readonly kind: "truncate" }
   /** A small gzip body that inflates to so many MB. */
   | { readonly kind: "bomb"; readonly megabytes: number }
-  /** So many plain bytes, without an end in sight. */
-  | { readonly kind: "flood"; readonly megabytes: number }
+  /** So many megabytes without an announced length, of spaces or of `piece` again and again. */
+  | { readonly kind: "flood"; readonly megabytes: number; readonly piece?: Buffer<ArrayBuffer>; readonly encoding?: string }
   /** The envelope changed: another id, no `jsonrpc`, both result and error … */
   | { readonly kind: "envelope"; readonly change: (reply: Record<string, unknown>) => unknown }
   | { readonly kind: "answer"; readonly outcome: Outcome };
@@ -166,7 +166,7 @@ export class RpcProxy implements AsyncDisposable {
   /** Listens again, on the same port. */
   async start(): Promise<void> {
     const server = createServer((request, response) => void this.#serve(request, response));
-    const sockets = new WebSocketServer({ noServer: true, maxPayload: 2 ** 20 });
+    const sockets = new WebSocketServer({ noServer: true, maxPayload: MEGABYTE });
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.setNoDelay(true).once("close", () => this.#sockets.delete(socket));
@@ -225,8 +225,10 @@ export class RpcProxy implements AsyncDisposable {
         response.end(bomb(fault.megabytes));
         return;
       case "flood":
+        if (fault.encoding !== undefined) response.setHeader("content-encoding", fault.encoding);
         for (let i = 0; i < fault.megabytes && !response.destroyed; i++) {
-          if (!response.write(MEGABYTE)) await Promise.race([once(response, "drain"), once(response, "close")]);
+          if (!response.write(megabyteOf(fault.piece)))
+            await Promise.race([once(response, "drain"), once(response, "close")]);
         }
         response.end();
         return;
@@ -253,7 +255,7 @@ export class RpcProxy implements AsyncDisposable {
       case "truncate":
         return ws.send(text.slice(0, text.length / 2));
       case "flood":
-        return ws.send(Buffer.concat(Array.from({ length: fault.megabytes }, () => MEGABYTE)).toString());
+        return ws.send(Buffer.alloc(fault.megabytes * MEGABYTE, " ").toString());
       case undefined:
       case "delay":
       case "envelope":
@@ -326,10 +328,12 @@ function overHttp(url: URL): Backend {
   };
 }
 
-const MEGABYTE = Buffer.alloc(2 ** 20, " ");
+const MEGABYTE = 2 ** 20;
+const megabyteOf = (piece = Buffer.from(" ")) =>
+  Buffer.alloc(Math.floor(MEGABYTE / piece.length) * piece.length, piece);
 const bombs = new Map<number, Buffer>();
 function bomb(megabytes: number): Buffer {
-  const made = bombs.get(megabytes) ?? gzipSync(Buffer.alloc(megabytes * 2 ** 20, "[]"));
+  const made = bombs.get(megabytes) ?? gzipSync(Buffer.alloc(megabytes * MEGABYTE, "[]"));
   bombs.set(megabytes, made);
   return made;
 }
