@@ -111,7 +111,7 @@ export function confReader(onPeer: (peer: Peer) => void): { push: (piece: string
     push(piece) {
       const text = rest + piece;
       let from = 0;
-      for (let to = text.indexOf("\n"); to >= 0 && last === undefined; to = text.indexOf("\n", from)) {
+      for (let to = text.indexOf("\n", rest.length); to >= 0 && last === undefined; to = text.indexOf("\n", from)) {
         const line = text.slice(from, to);
         number++;
         if (line.startsWith(TRAILER)) {
@@ -122,6 +122,7 @@ export function confReader(onPeer: (peer: Peer) => void): { push: (piece: string
       }
       if (last === undefined) hash.update(text.slice(0, from));
       rest = text.slice(from);
+      if (rest.length > MAX_LINE) throw new ConfError(`line ${number + 1} is too long`);
     },
     end() {
       if (last === undefined || rest !== "") throw new ConfError(`it does not end as it should (line ${number})`);
@@ -134,11 +135,13 @@ export function confReader(onPeer: (peer: Peer) => void): { push: (piece: string
   };
 }
 
+const MAX_LINE = 256 * 1024;
+
 /** By name, in the order of their lines. */
 type Fields = Map<string, string[]>;
 
 function addField(fields: Fields, line: string): boolean {
-  const [, name = "", value = ""] = /^([A-Za-z]{1,20}) = (.{1,65536})$/.exec(line) ?? [];
+  const [, name = "", value = ""] = /^([A-Za-z]{1,20}) = (.+)$/.exec(line) ?? [];
   if (!NAMES.has(name)) return false;
   const values = fields.get(name);
   if (values === undefined) fields.set(name, [value]);

@@ -23,6 +23,8 @@ export interface DeviceState {
 
 /** 65,536 peers with two addresses each are 8 MB; beyond this it is not a dump. */
 const MAX_BYTES = 64 * 1024 * 1024;
+/** One peer with every address of an IPv4 pool of 65,536 and as many IPv6 ones has 4 MB. */
+const MAX_LINE = 8 * 1024 * 1024;
 const NONE = "(none)";
 
 /**
@@ -52,11 +54,12 @@ export function dumpReader(known: ReadonlyMap<PublicKey, Peer>): {
       if (bytes > MAX_BYTES) throw unreadable(`wg show dump is longer than ${MAX_BYTES} bytes`);
       const text = rest + chunk.toString("latin1");
       let from = 0;
-      for (let to = text.indexOf("\n"); to >= 0; to = text.indexOf("\n", from)) {
+      for (let to = text.indexOf("\n", rest.length); to >= 0; to = text.indexOf("\n", from)) {
         line(text.slice(from, to));
         from = to + 1;
       }
       rest = text.slice(from);
+      if (rest.length > MAX_LINE) throw unreadable(`a line of wg show dump is longer than ${MAX_LINE} characters`);
     },
     end() {
       // A dump that was cut off reads as a device that lost its last peers, unless the line's end is asked for.
@@ -130,6 +133,7 @@ function anyKey(text: string, line: number): PublicKey {
 }
 
 function count(text: string | undefined, line: number): number {
+  if (text === "0") return 0;
   if (text === undefined || !/^[0-9]{1,20}$/.test(text)) throw malformed(line, "number");
   return Number(text);
 }

@@ -3,7 +3,7 @@
  * name server that is down moves nobody. Pure but for the look-up it is given.
  */
 import { isIP } from "node:net";
-import { type Endpoint, type SocketAddress, socketAddress } from "../model.ts";
+import { type Cidr, type Endpoint, overlaps, parseCidr, type SocketAddress, socketAddress } from "../model.ts";
 
 export interface Endpoints {
   /** At once; undefined while a name has no answer yet, and for addresses that nobody may be dialled at. */
@@ -24,19 +24,26 @@ export const RETRY_AFTER_MS = 5_000;
 const AT_ONCE = 2;
 
 interface Known {
-  /** Unchecked, because what is refused depends on the port's family alone; undefined until the first answer. */
+  /** Of the last good answer. */
   address: string | undefined;
   dueAt: number;
   isAsked: boolean;
 }
 
-export function createEndpoints(lookup: Lookup): Endpoints {
+/** @param overlay whose addresses are behind the tunnel: nobody is dialled there */
+export function createEndpoints(lookup: Lookup, overlay: readonly Cidr[]): Endpoints {
   const names = new Map<string, Known>();
+
+  function dialled(ip: string, port: number): SocketAddress | undefined {
+    const address = parseCidr(`${ip}/${isIP(ip) === 4 ? 32 : 128}`);
+    if (address === undefined || overlay.some((prefix) => overlaps(prefix, address))) return undefined;
+    return socketAddress(ip, port);
+  }
 
   async function ask(host: string, known: Known, nowMs: number): Promise<boolean> {
     const before = known.address;
     try {
-      const usable = (await lookup(host)).filter((ip) => socketAddress(ip, 1) !== undefined);
+      const usable = (await lookup(host)).filter((ip) => dialled(ip, 1) !== undefined);
       // An answer that changes its order changes nothing.
       known.address = usable.find((ip) => ip === before) ?? usable[0];
       known.dueAt = nowMs + (known.address === undefined ? RETRY_AFTER_MS : REFRESH_AFTER_MS);
@@ -51,7 +58,7 @@ export function createEndpoints(lookup: Lookup): Endpoints {
   return {
     resolve({ host, port }) {
       const ip = isIP(host) === 0 ? names.get(host)?.address : host;
-      return ip === undefined ? undefined : socketAddress(ip, port);
+      return ip === undefined ? undefined : dialled(ip, port);
     },
     async refresh(endpoints, nowMs) {
       const wanted = new Set([...endpoints].map(({ host }) => host).filter((host) => isIP(host) === 0));

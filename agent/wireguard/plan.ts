@@ -116,18 +116,20 @@ function isAlive({ latestHandshakeAt }: RunningPeer, nowMs: number): boolean {
  * address leaves one peer before another gains it.
  */
 function ordered(changes: readonly Change[]): Change[] {
-  const [removed, narrowed, widened, added]: Change[][] = [[], [], [], []];
-  for (const change of changes) {
-    if (change.kind === "remove") removed?.push(change);
-    else if (change.before === undefined) added?.push(change);
-    else if (isNarrower(change.before, change.peer)) narrowed?.push(change);
-    else widened?.push(change);
-  }
-  return [removed, narrowed, widened, added].flatMap((group) => group ?? []);
+  if (changes.length < 2) return [...changes];
+  const groups: Change[][] = ORDER.map(() => []);
+  for (const change of changes) groups[ORDER.indexOf(stepOf(change))]?.push(change);
+  return groups.flat();
 }
 
-function isNarrower(before: Peer, peer: Peer): boolean {
-  return before.allowedIps !== peer.allowedIps && before.allowedIps.some((cidr) => !peer.allowedIps.includes(cidr));
+const ORDER = ["removes", "narrows", "swaps", "widens", "adds"] as const;
+
+function stepOf(change: Change): (typeof ORDER)[number] {
+  if (change.kind === "remove") return "removes";
+  const { before, peer } = change;
+  if (before === undefined) return "adds";
+  if (less(before.allowedIps, peer.allowedIps).length === 0) return "widens";
+  return less(peer.allowedIps, before.allowedIps).length === 0 ? "narrows" : "swaps";
 }
 
 /**
