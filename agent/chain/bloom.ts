@@ -17,11 +17,19 @@ export function emptiness(block: Block, contract: Address, topics: readonly Hash
   return holds(bits, contract) && topics.some((topic) => holds(bits, topic)) ? "unlikely" : "sure";
 }
 
-/** Whether the block's bloom rules this log out. */
-export function denies(block: Block, log: RawLog): boolean {
+/**
+ * Whether the block's bloom rules this log out. A blank one does so only on a chain that fills them, which `usesBlooms`
+ * tells of an earlier block.
+ */
+export function denies(block: Block, log: RawLog, hasBlooms: boolean): boolean {
   const bits = bitsOf(block);
-  if (bits === undefined || isFull(bits) || isBlank(bits)) return false;
+  if (bits === undefined || isFull(bits) || (isBlank(bits) && !hasBlooms)) return false;
   return ![log.address, ...log.topics].every((value) => holds(bits, value));
+}
+
+export function usesBlooms(block: Block): boolean {
+  const bits = bitsOf(block);
+  return bits !== undefined && !isBlank(bits);
 }
 
 const BYTES = 256;

@@ -3,6 +3,7 @@ import { AgentError } from "../errors.ts";
 import type { Block, Hash } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { type Answer, type Rpc, RpcError } from "./rpc.ts";
+import { hasWitness } from "./tip.ts";
 
 /** What is remembered of it between polls. */
 export interface Finality {
@@ -28,14 +29,17 @@ export function newFinality(): Finality {
   return { askedAt: undefined, isByDepth: false, refusedAt: 0 };
 }
 
-/** The newest final block, or undefined where it is too early to ask again, there is none yet, or upstreams disagree. */
+export function isDue(finality: Finality, head: Block): boolean {
+  return finality.askedAt === undefined || head.number >= finality.askedAt + EVERY_BLOCKS;
+}
+
+/** The newest final block; undefined where there is none yet, or upstreams disagree. */
 export async function finalBlock(
   rpc: Rpc,
   head: Block,
   finality: Finality,
   signal: AbortSignal,
 ): Promise<FinalBlock | undefined> {
-  if (finality.askedAt !== undefined && head.number < finality.askedAt + EVERY_BLOCKS) return undefined;
   finality.askedAt = head.number;
   const deep = { number: head.number - FINAL_DEPTH, hash: undefined };
   const byDepth = deep.number >= 0 ? deep : undefined;
@@ -76,7 +80,7 @@ async function witnessed(
   deep: FinalBlock,
   signal: AbortSignal,
 ): Promise<FinalBlock | undefined> {
-  if (rpc.upstreams().length < 2) return claim;
+  if (!hasWitness(rpc, upstream)) return claim;
   const isShallow = claim.number > deep.number;
   const question = isShallow ? headOf("finalized") : blockByNumber(claim.number);
   const witness = await rpc.ask(question, { not: upstream, signal }).catch(() => undefined);

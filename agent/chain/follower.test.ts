@@ -1,50 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { AgentError } from "../errors.ts";
-import type { Trail } from "../model.ts";
-import { CONTRACT, DrawnChain, drawn, Told } from "../test/drawn-chain.ts";
-import { type Follower, type FollowOptions, follow, type Notice, newFollower, origin, stepped } from "./follower.ts";
-
-/** A ledger's stand-in: polls, and keeps what it was told. */
-class Watcher {
-  trail: Trail;
-  follower: Follower = newFollower();
-  readonly told = new Told();
-  readonly notices: Notice[] = [];
-  readonly #chain: DrawnChain;
-  readonly #options: FollowOptions;
-  #ms = 0;
-
-  constructor(chain: DrawnChain, startBlock: number | undefined = 0) {
-    this.#chain = chain;
-    this.trail = { final: origin(startBlock), unfinal: [] };
-    this.#options = {
-      ...{ contract: CONTRACT, startBlock, signal: new AbortController().signal, now: () => this.#ms++ },
-      onNotice: (notice) => this.notices.push(notice),
-    };
-  }
-
-  /** One poll's steps, drawn. */
-  async poll(): Promise<string> {
-    const steps: string[] = [];
-    for await (const step of follow(this.#chain.rpc, this.trail, this.#options, this.follower)) {
-      this.trail = stepped(this.trail, step);
-      this.told.take(step);
-      steps.push(drawn(step));
-    }
-    return steps.join(" ");
-  }
-
-  async polls(count: number): Promise<string> {
-    const steps: string[] = [];
-    for (let i = 0; i < count; i++) steps.push(await this.poll());
-    return steps.filter((text) => text !== "").join(" ");
-  }
-
-  /** A new process with the trail that the old one saved. */
-  restart(): void {
-    this.follower = newFollower();
-  }
-}
+import { type Call, DrawnChain, refusal } from "../test/drawn-chain.ts";
+import { Down } from "../test/rpc-over.ts";
+import type { Outcome } from "../test/scripted-chain.ts";
+import { Watcher } from "../test/watcher.ts";
 
 describe("a poll", () => {
   it.each([
@@ -55,12 +14,11 @@ describe("a poll", () => {
     ["another block at the same height", "a1-a2+7", "a1-b2+8", "<a1 b2+8"],
     ["a longer fork", "a1-a2+7-a3", "a1-b2-b3+8-b4", "<a1 b2 b3+8 b4"],
     ["a fork from genesis", "a1-a2", "b1-b2-b3", "<a0 b1 b2 b3"],
-    ["a deep fork", "a1-a2+7-a3..a61", "a1-b2-b3..b61-b62+7", `<a1 ${range("b", 2, 61)} b62+7`],
+    ["a deep fork", "a1-a2+7-a3..a61", "a1-b2-b3..b61-b62+7", `<a1 ${row("b", 2, 61)} b62+7`],
     ["a fork that is left again", "a1-a2-a3 | a1-b2-b3-b4", "a1-a2-a3-a4-a5", "<a1 a2 a3 a4 a5"],
   ])("tells %s", async (_, before, after, expected) => {
     const chain = new DrawnChain();
-    const watcher = new Watcher(chain);
-    if (before !== "") await watcher.poll();
+    const watcher = new Watcher(chain.rpc);
     for (const path of before.split("|").filter((text) => text !== "")) {
       chain.draw(path);
       await watcher.poll();
@@ -72,7 +30,7 @@ describe("a poll", () => {
 
   it("costs one question where nothing is new, and two for one more block", async () => {
     const chain = new DrawnChain().draw("a1..a10");
-    const watcher = new Watcher(chain);
+    const watcher = new Watcher(chain.rpc);
     await watcher.poll();
     chain.calls.length = 0;
     await watcher.polls(3);
@@ -82,9 +40,198 @@ describe("a poll", () => {
     await watcher.poll();
     expect(chain.calls.map(({ method }) => method)).toEqual(["eth_getBlockByNumber", "eth_getLogs"]);
   });
+
+  it("tells of what was figured", async () => {
+    const chain = new DrawnChain().draw("a1..a100");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    chain.draw("a98-b99-b100-b101");
+    await watcher.poll();
+    expect(watcher.follower.figures).toMatchObject({
+      ...{ headBlock: 101, headTimestamp: 1_700_000_202, cursorBlock: 101, finalizedBlock: 36 },
+      ...{ reorgs: 1, deepestReorg: 2, invalidLogs: 0, divergences: 0, usesDepthFallback: false },
+    });
+  });
 });
 
-function range(fork: string, from: number, to: number): string {
+describe("catching up", () => {
+  it("reads final blocks by range and the rest sparsely, down to the last 64", async () => {
+    const chain = new DrawnChain().draw("a1-a2+1-a3..a99-a100+2-a101..a149-a150+3-a151..a300");
+    chain.finalDepth = 200;
+    const watcher = new Watcher(chain.rpc);
+    expect(await watcher.poll()).toBe(`..a100(+1+2) a128 a150+3 a160 a192 a224 ${row("a", 237, 300)}`);
+    expect(chain.count("eth_getBlockByNumber")).toBeLessThan(75);
+    expect(chain.count("eth_getLogs")).toBe(2);
+  });
+
+  it("goes on where it was stopped", async () => {
+    const chain = new DrawnChain().draw("a1+1-a2..a10");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    watcher.restart();
+    chain.draw("a10-a11..a80-a81-1-a82..a200");
+    expect(await watcher.poll()).toBe(`=a10 ..a136(-1) ${row("a", 137, 200)}`);
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("goes back first where the chain was reorganised meanwhile", async () => {
+    const chain = new DrawnChain().draw("a1..a8-a9+1-a10");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    watcher.restart();
+    chain.draw("a8-b9-b10+2-b11..b200");
+    expect(await watcher.poll()).toBe(`<a8 =a8 ..b136(+2) ${row("b", 137, 200)}`);
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("finds a fork far above the final block and far below the head", async () => {
+    const chain = new DrawnChain().draw("a1..a99-a100+1-a101..a200");
+    chain.finalDepth = 1_000;
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    chain.draw("a50-b51..b149-b150+2-b151..b300");
+    await watcher.poll();
+    expect(watcher.told.words).toEqual(chain.truth());
+    expect(watcher.trail.unfinal.at(-1)?.number).toBe(300);
+    expect(watcher.follower.figures).toMatchObject({ reorgs: 1 });
+  });
+
+  it("survives a reorg between two of its questions", async () => {
+    const chain = new DrawnChain().draw("a1..a39-a40+1-a41..a60");
+    const watcher = new Watcher(chain.rpc);
+    let asked = 0;
+    chain.whims.set("one", ({ method }) => {
+      if (method === "eth_getBlockByNumber" && ++asked === 30) chain.draw("a30-b31..b44-b45+2-b46..b61");
+      return undefined;
+    });
+    await watcher.polls(2);
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("tells nothing of a fork before it has read all of it", async () => {
+    const chain = new DrawnChain().draw("a1-a2+1-a3");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    chain.draw("a1-b2-b3-b4");
+    const logs = (call: Call) => (call.method === "eth_getLogs" ? refusal("boom") : undefined);
+    chain.whims.set("one", logs);
+    await expect(watcher.poll()).rejects.toThrow();
+    expect(watcher.told.words).toEqual(["2.0 +1"]);
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("<a1 b2 b3 b4");
+  });
+});
+
+describe("below finality", () => {
+  it.each([
+    ["the final block itself", "a1..a36-b37..b101"],
+    ["a deeper one", "a1..a10-b11..b120"],
+    ["a chain that is shorter than what is final", "a1..a10-b11..b37"],
+    ["a chain from genesis", "b1..b200"],
+  ])("a fork is refused: %s", async (_, fork) => {
+    const chain = new DrawnChain().draw("a1+1-a2..a101");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.polls(2);
+    expect(watcher.follower.figures.finalizedBlock).toBe(37);
+    chain.draw(fork);
+    await expect(watcher.poll()).rejects.toMatchObject({
+      fault: { code: "chain.fork-below-finality", block: 37 },
+    });
+    watcher.restart();
+    await expect(watcher.poll()).rejects.toBeInstanceOf(AgentError);
+    chain.draw("a101-a102-1");
+    expect(await watcher.poll()).toBe("a102-1");
+  });
+});
+
+describe("finality", () => {
+  it("moves every sixteen blocks, by the tag", async () => {
+    const chain = new DrawnChain().draw("a1..a100");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    const steps: string[] = [];
+    for (let number = 101; number <= 134; number++) {
+      chain.draw(`a${number - 1}-a${number}`);
+      steps.push(await watcher.poll());
+    }
+    expect(steps.filter((step) => step.includes("="))).toEqual(["a117 =a52", "a133 =a68"]);
+  });
+
+  const absent = { result: null };
+  it.each([
+    ["an invalid tag", () => refusal("invalid argument 0: hex string without 0x prefix", -32602)],
+    ["an unsupported one", () => refusal("'finalized' tag not supported on pre-merge network", -39001)],
+    ["a block that is not there", () => absent],
+    ["a strange error", () => refusal("internal error", -32603)],
+    [
+      "no answer at all",
+      () => {
+        throw new Down();
+      },
+    ],
+    ["nonsense", () => ({ result: "0x" })],
+    ["a block without a number", () => ({ result: {} })],
+  ] as readonly [string, () => Outcome][])("falls back to a depth on %s, and says so once", async (_, answer) => {
+    const chain = new DrawnChain().draw("a1..a100");
+    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? answer() : undefined));
+    const watcher = new Watcher(chain.rpc);
+    expect(await watcher.poll()).toBe(`..a36 ${row("a", 37, 100)}`);
+    chain.draw("a100..a300");
+    await watcher.polls(3);
+    expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 236, usesDepthFallback: true });
+    expect(watcher.notices).toEqual([{ kind: "finality-by-depth", depth: 64 }]);
+  });
+
+  it("comes back to the tag after an outage", async () => {
+    const chain = new DrawnChain().draw("a1..a100");
+    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? refusal("not now") : undefined));
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    chain.whims.clear();
+    chain.finalDepth = 80;
+    chain.draw("a100..a400");
+    await watcher.polls(2);
+    expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 320, usesDepthFallback: false });
+  });
+
+  it("reads a young chain to its genesis and no further", async () => {
+    const chain = new DrawnChain().draw("a1+1-a2");
+    const watcher = new Watcher(chain.rpc);
+    expect(await watcher.poll()).toBe("..a0 a1+1 a2");
+  });
+
+  it("is not declared by one upstream alone, where it is suspiciously near the head", async () => {
+    const chain = new DrawnChain("liar", "honest").draw("a1..a100");
+    const watcher = new Watcher(chain.rpc);
+    chain.whims.set("liar", ({ params, method }) =>
+      method === "eth_getBlockByNumber" && params[0] === "finalized" ? latest(chain) : undefined,
+    );
+    await watcher.poll();
+    expect(watcher.follower.figures.finalizedBlock).toBe(36);
+  });
+
+  it("near the head is believed where all upstreams say so", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a100");
+    chain.finalDepth = 2;
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    expect(watcher.follower.figures.finalizedBlock).toBe(98);
+  });
+
+  it("of a block that another upstream does not have is left alone", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a200");
+    const watcher = new Watcher(chain.rpc);
+    await watcher.poll();
+    chain.draw("a200..a264", "one").draw("a100-b101..b264", "two");
+    await watcher.polls(2);
+    expect(watcher.follower.figures.finalizedBlock).toBe(136);
+  });
+});
+
+function latest(chain: DrawnChain): Outcome {
+  return chain.answer("honest")("eth_getBlockByNumber", ["latest", false]) as Outcome;
+}
+
+function row(fork: string, from: number, to: number): string {
   return Array.from({ length: to - from + 1 }, (_, i) => `${fork}${from + i}`).join(" ");
 }
-void AgentError;

@@ -4,19 +4,20 @@
  * between a `rewind` and the last `extend` the ledger is on no head of any chain.
  */
 import { AgentError } from "../errors.ts";
-import { type Address, type Advance, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
+import { type AccessEvent, type Address, type Advance, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
 import type { Doubt } from "./doubts.ts";
 import { isInvalid, TOPICS } from "./events.ts";
 import { type Finality, finalBlock, newFinality } from "./finality.ts";
 import { type Heads, newHead, type Target } from "./heads.ts";
-import { finalised, history } from "./history.ts";
+import { history } from "./history.ts";
 import { headOf } from "./questions.ts";
 import { newReach, type Reach } from "./ranges.ts";
-import { Moved } from "./route.ts";
+import { Moved, RUN } from "./route.ts";
 import type { Rpc } from "./rpc.ts";
+import { begin, finalised, type Second, told } from "./second.ts";
 import { firstBlock } from "./start.ts";
-import type { Contract, Refusals } from "./tip.ts";
-import { extended, reread } from "./unfinal.ts";
+import type { Contract, Habits } from "./tip.ts";
+import { extended } from "./unfinal.ts";
 
 export interface FollowOptions {
   readonly contract: Address;
@@ -25,6 +26,8 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  /** Whether an event of an unfinal block was told before a restart. */
+  readonly knows?: (event: AccessEvent) => boolean;
   readonly onNotice?: (notice: Notice) => void;
 }
 
@@ -59,12 +62,11 @@ export interface Follower {
   readonly reach: Reach;
   readonly finality: Finality;
   readonly heads: Heads;
-  readonly refusals: Refusals;
+  readonly habits: Habits;
   doubts: readonly Doubt[];
   /** The log indices told of each unfinal block that had any. */
   readonly told: Map<number, Set<number>>;
-  /** Blocks above this one were read by this process, so what is not in `told` was not told. */
-  readSince: number | undefined;
+  readonly second: Second;
 }
 
 /** One poll at work; `trail` moves with every step that is told. */
@@ -84,11 +86,11 @@ export function newFollower(): Follower {
     },
     reach: newReach(),
     finality: newFinality(),
-    heads: { tipFrom: undefined, idle: 0, shorter: 0 },
-    refusals: new Map(),
+    heads: { tipFrom: undefined, shorter: 0 },
+    habits: { refusals: new Map(), hasBlooms: false },
     doubts: [],
     told: new Map(),
-    readSince: undefined,
+    second: { doubts: undefined, final: undefined },
   };
 }
 
@@ -111,7 +113,6 @@ export async function* follow(
 ): AsyncGenerator<Advance> {
   const contract = { address: options.contract, topics: TOPICS };
   const walk: Walk = { rpc, contract, options, follower, trail };
-  follower.readSince ??= tipOf(trail).number;
   for (let tries = 1; ; tries++) {
     try {
       for await (const step of poll(walk)) {
@@ -132,24 +133,35 @@ async function* poll(walk: Walk): AsyncGenerator<Advance> {
   const { signal, now } = options;
   yield* begun(walk);
   let target = await newHead(rpc, walk.trail, follower.heads, signal);
-  if (target === undefined) return;
-  seen(walk, target);
-
-  const final = await finalBlock(rpc, target.head, follower.finality, signal);
-  sayDepth(walk);
-  if (final !== undefined && final.number > tipOf(walk.trail).number) {
-    const startedAt = now();
-    yield* rewound(walk, target);
-    yield* finalised(walk, target, final);
-    yield* history(walk, target, final);
-    const isOld = now() - startedAt > STALE_MS;
-    target = isOld ? await newHead(rpc, walk.trail, follower.heads, signal) : since(target, tipOf(walk.trail));
-    if (target === undefined) return;
+  if (target !== undefined && isFar(walk.trail, target)) {
     seen(walk, target);
+    const startedAt = now();
+    yield* settled(walk, target);
+    const isOld = now() - startedAt > STALE_MS;
+    target = isOld ? await newHead(rpc, walk.trail, follower.heads, signal) : since(target, walk.trail);
   }
-  yield* extended(walk, target);
-  yield* reread(walk, target);
-  if (final !== undefined) yield* finalised(walk, target, final);
+  if (target !== undefined) {
+    seen(walk, target);
+    yield* extended(walk, target);
+  }
+  yield* told(walk);
+  sayDepth(walk);
+  if (target !== undefined) begin(walk, target);
+}
+
+/** Whether blocks may have become final that we have not seen at all. */
+function isFar({ unfinal }: Trail, { head, route }: Target): boolean {
+  return unfinal.length === 0 || head.number - route.from.number > RUN;
+}
+
+/** Reads all that is final by now. */
+async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
+  const final = await finalBlock(walk.rpc, target.head, walk.follower.finality, walk.options.signal);
+  sayDepth(walk);
+  if (final === undefined || final.number <= target.route.from.number) return;
+  yield* rewound(walk, target);
+  yield* finalised(walk, target, final);
+  yield* history(walk, target, final);
 }
 
 /** A head this old is asked for anew before it is walked to. */
@@ -181,10 +193,11 @@ async function* begun({ rpc, trail, options: { contract, startBlock, signal } }:
   if (first > 0) yield { kind: "history", to: origin(first), events: [] };
 }
 
-/** The same target, now that history was read up to `tip`. */
-function since(target: Target, tip: BlockRef): Target | undefined {
-  if (target.head.number <= tip.number) return undefined;
-  return { ...target, route: { ...target.route, from: tip } };
+/** The same target, after history has moved the tip. */
+function since(target: Target, trail: Trail): Target | undefined {
+  const tip = tipOf(trail);
+  if (target.route.from.number >= tip.number || trail.unfinal.length > 0) return target;
+  return target.head.number > tip.number ? { ...target, route: { ...target.route, from: tip } } : undefined;
 }
 
 /** Steps back to where the head's chain leaves ours. */
@@ -214,7 +227,6 @@ function take(walk: Walk, step: Advance): void {
   if (step.kind === "rewind") {
     figures.reorgs++;
     figures.deepestReorg = Math.max(figures.deepestReorg, dropped - tip.number);
-    follower.readSince = Math.min(follower.readSince ?? tip.number, tip.number);
     forget(follower, ({ number }) => number > tip.number);
     return;
   }

@@ -21,13 +21,10 @@ export interface Target extends Look {
 export interface Heads {
   /** The upstream that told the tip. */
   tipFrom: string | undefined;
-  /** Polls in a row that brought nothing new, and that brought a shorter fork. */
-  idle: number;
+  /** Polls in a row that brought a shorter fork. */
   shorter: number;
 }
 
-/** A head that does not move may be a frozen upstream: another one is asked every so many polls. */
-const IDLE_POLLS = 5;
 /** A fork that an upstream denies is followed once it is this much longer than what that upstream has. */
 const OUTGROWN = 3;
 /** A fork below our height is a lagging upstream's, until it was told this often in a row (a chain that was set back). */
@@ -41,13 +38,9 @@ const TRIES = 3;
 export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
   const tip = trail.unfinal.at(-1) ?? trail.final;
   const first = await look(rpc, trail, {}, signal);
-  const isIdle = first.route.kind === "same";
-  heads.idle = isIdle ? heads.idle + 1 : 0;
-  const needsSecond = isIdle ? heads.idle % IDLE_POLLS === 0 : !isForward(first, tip);
+  const witness = witnessOf(rpc, first, tip, heads);
   const second =
-    needsSecond && rpc.upstreams().length > 1
-      ? await look(rpc, trail, witnessOf(first, heads), signal).catch(() => undefined)
-      : undefined;
+    witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
   signal.throwIfAborted();
   const chosen = preferred(first, second, tip);
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
@@ -59,7 +52,6 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   }
   heads.shorter = chosen.head.number < tip.number ? heads.shorter + 1 : 0;
   if (heads.shorter > 0 && heads.shorter < SHORTER_POLLS) return undefined;
-  heads.idle = 0;
   heads.shorter = 0;
   heads.tipFrom = chosen.upstream;
   return chosen;
@@ -93,9 +85,13 @@ function isForward(seen: Look, tip: BlockRef): boolean {
   return isTarget(seen) && seen.route.from.number === tip.number;
 }
 
-/** The upstream that told our tip knows best whether it still stands. */
-function witnessOf(first: Look, { tipFrom }: Heads): Choice {
-  return tipFrom !== undefined && tipFrom !== first.upstream ? { only: tipFrom } : { not: first.upstream };
+/** Whom to ask besides, if anybody. The upstream that told our tip knows best whether it still stands. */
+function witnessOf(rpc: Rpc, first: Look, tip: BlockRef, { tipFrom }: Heads): string | undefined {
+  if (isForward(first, tip)) return undefined;
+  const others = rpc.upstreams().filter(({ name, healthy }) => healthy && name !== first.upstream);
+  // A head that does not move may be a frozen upstream's.
+  if (first.route.kind === "same") return others.find(({ headBlock = 0 }) => headBlock > tip.number)?.name;
+  return (others.find(({ name }) => name === tipFrom) ?? others[0])?.name;
 }
 
 /** @throws what asking for the head threw; trouble on the way to it is part of the answer */

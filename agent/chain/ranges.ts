@@ -6,7 +6,7 @@
 import { AgentError } from "../errors.ts";
 import { headOf, logs, type RawLog } from "./questions.ts";
 import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
-import type { Contract } from "./tip.ts";
+import { type Contract, hasWitness } from "./tip.ts";
 
 /** Asks for the logs of the blocks `from` to `to`; `not` asks another upstream than this one, where there is one. */
 export type AskRange = (from: number, to: number, not?: string) => Promise<Answer<readonly RawLog[]>>;
@@ -20,21 +20,29 @@ export interface Piece {
 /** How many blocks the upstreams bear; learned, and kept between polls. */
 export interface Reach {
   size: number;
-  /** The smallest range that failed of late. */
+  /** The smallest range that is known to fail. */
   ceiling: number;
-  /** Answers since the size settled, and how many it takes until a larger one is tried again. */
+  /** The size is not being changed: it was found, or what is larger is left alone for a while. */
+  isSettled: boolean;
+  /** Answers since then, and how many it takes until a larger range is tried again. */
   answers: number;
   patience: number;
+  /** Where a larger one is being tried: the size to go back to. */
+  good: number | undefined;
   /** The most logs that each upstream has ever sent: it does not cut at fewer. */
   readonly most: Map<string, number>;
 }
 
 /** The most blocks that hosted providers commonly allow: a larger range is tried late, for nodes without a cap. */
 const COMMON_CAP = 10_000;
+const LARGEST = 1_000_000;
 const PATIENCE = 16;
 
 export function newReach(): Reach {
-  return { size: COMMON_CAP, ceiling: Number.POSITIVE_INFINITY, answers: 0, patience: PATIENCE, most: new Map() };
+  return {
+    ...{ size: COMMON_CAP, ceiling: Number.POSITIVE_INFINITY, good: undefined },
+    ...{ isSettled: false, answers: 0, patience: PATIENCE, most: new Map() },
+  };
 }
 
 /**
@@ -46,7 +54,7 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
   const ahead: { from: number; to: number; logs: Promise<readonly RawLog[]> }[] = [];
   let next = from;
   while (next <= to || ahead.length > 0) {
-    while (next <= to && ahead.length < (isSettled(reach) ? READ_AHEAD : 1)) {
+    while (next <= to && ahead.length < (reach.isSettled ? READ_AHEAD : 1)) {
       const end = Math.min(to, next + reach.size - 1);
       const logs = whole(next, end, ask, reach);
       // Awaited in its turn; until then a failure is nobody's.
@@ -62,7 +70,9 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
     } catch (error) {
       if (piece.to === piece.from) throw error;
       shrink(reach, piece.to - piece.from + 1);
-      yield* readRanges(piece.from, piece.to, ask, reach);
+      // What was asked ahead is asked again, in ranges of the new size.
+      ahead.length = 0;
+      next = piece.from;
       continue;
     }
     if (piece.to - piece.from + 1 === reach.size) grow(reach, logs.length, to - piece.to);
@@ -72,7 +82,10 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
 
 const READ_AHEAD = 3;
 
-/** Split and read again where the count looks like a limit; the union of both readings. */
+/**
+ * Split and read again where the count looks like a limit; the union of both readings. Where it was none, the next range is
+ * a little shorter: evenly spread logs would raise the same suspicion every time.
+ */
 async function whole(from: number, to: number, ask: AskRange, reach: Reach): Promise<readonly RawLog[]> {
   const { value: logs, upstream } = await consistent(from, to, ask);
   const most = reach.most.get(upstream) ?? 0;
@@ -85,6 +98,7 @@ async function whole(from: number, to: number, ask: AskRange, reach: Reach): Pro
   const middle = Math.floor((from + to) / 2);
   const halves = [...(await whole(from, middle, ask, reach)), ...(await whole(middle + 1, to, ask, reach))];
   if (halves.length > logs.length) shrink(reach, to - from + 1);
+  else if (to - from + 1 === reach.size) settle(reach, Math.floor(reach.size * 0.99));
   return [...logs, ...halves];
 }
 
@@ -106,11 +120,14 @@ async function consistent(from: number, to: number, ask: AskRange): Promise<Answ
 /** What cannot be true of any chain's logs; undefined where nothing is wrong. */
 export function contradiction(logs: readonly RawLog[]): string | undefined {
   const hashes = new Map<number, string>();
+  const numbers = new Map<string, number>();
   const places = new Map<string, RawLog>();
   for (const log of logs) {
     const hash = hashes.get(log.blockNumber);
     if (hash !== undefined && hash !== log.blockHash) return "one block has two hashes";
+    if ((numbers.get(log.blockHash) ?? log.blockNumber) !== log.blockNumber) return "two blocks have one hash";
     hashes.set(log.blockNumber, log.blockHash);
+    numbers.set(log.blockHash, log.blockNumber);
     const place = `${log.blockNumber}.${log.logIndex}`;
     const twin = places.get(place);
     if (twin !== undefined && !isSame(twin, log)) return "one place holds two logs";
@@ -126,40 +143,46 @@ function isSame(a: RawLog, b: RawLog): boolean {
 
 // --- the size of a range ---------------------------------------------------------------------------------------------
 
-/** Less, at a number of the kind that providers choose. */
+/** Back to what worked before something larger was tried; otherwise less, at a number of the kind that providers choose. */
 function shrink(reach: Reach, failed: number): void {
-  reach.ceiling = Math.min(reach.ceiling, failed);
-  reach.size = Math.min(reach.size, Math.max(1, roundBelow(failed / 2)));
-  reach.answers = 0;
+  if (failed > reach.size) return;
+  const isKnownGood = reach.good !== undefined && reach.good < failed;
+  reach.ceiling = isKnownGood ? Math.min(reach.ceiling, failed) : failed;
+  reach.size = isKnownGood ? (reach.good ?? 1) : Math.max(1, roundBelow(failed / 2));
+  reach.good = undefined;
+  reach.isSettled = false;
 }
 
 /** `remaining`: blocks still to read; looking for the exact cap costs failures, and pays on a long way only. */
 function grow(reach: Reach, logs: number, remaining: number): void {
-  const larger = largerThan(reach, remaining);
-  // A reply is capped at 8 MB, some 8,000 logs.
-  if (larger !== undefined && (logs * larger) / reach.size < 5_000) {
-    reach.size = larger;
-    reach.answers = 0;
-    return;
-  }
-  if (++reach.answers < reach.patience) return;
+  const { size } = reach;
+  if (reach.isSettled && ++reach.answers < reach.patience) return;
+  if (size >= reach.ceiling) reach.ceiling = Number.POSITIVE_INFINITY;
   // The cap may have been an outage's, or that of a crowded stretch of blocks.
-  reach.ceiling = Number.POSITIVE_INFINITY;
+  const larger = reach.isSettled ? roundAbove(size) : largerThan(reach, remaining);
+  if (reach.isSettled) reach.patience = Math.min(reach.patience * 2, 1_024);
+  // A reply is capped at 8 MB, some 8,000 logs.
+  const isBearable = larger !== undefined && larger <= LARGEST && (logs * larger) / size < 5_000;
+  if (isBearable) {
+    reach.good = size;
+    reach.size = larger;
+  }
+  reach.isSettled = !isBearable;
   reach.answers = 0;
-  reach.patience = Math.min(reach.patience * 2, 1_024);
-  if (logs < 1_000) reach.size = roundAbove(reach.size);
 }
 
-function largerThan(reach: Reach, remaining: number): number | undefined {
-  const round = roundAbove(reach.size);
-  if (round < reach.ceiling) return round <= COMMON_CAP ? round : undefined;
-  const between = Math.floor((reach.size + reach.ceiling) / 2);
-  const isWorthIt = between - reach.size > reach.size / 20 && remaining > 30 * reach.size;
-  return isWorthIt ? between : undefined;
+function largerThan({ size, ceiling }: Reach, remaining: number): number | undefined {
+  const round = roundAbove(size);
+  if (round < ceiling) return round <= COMMON_CAP || size > COMMON_CAP ? round : undefined;
+  const between = Math.floor((size + ceiling) / 2);
+  return between - size > size / 8 && remaining > 30 * size ? between : undefined;
 }
 
-function isSettled(reach: Reach): boolean {
-  return reach.answers > 0;
+function settle(reach: Reach, size: number): void {
+  reach.size = Math.max(1, size);
+  reach.good = undefined;
+  reach.isSettled = true;
+  reach.answers = 0;
 }
 
 /** 1, 2, 5, 10, 20, 50 … */
@@ -186,7 +209,7 @@ export function rangeAsker(
   signal: AbortSignal,
   isWitness = false,
 ): AskRange {
-  const isAlone = rpc.upstreams().length < 2;
+  const isAlone = !hasWitness(rpc, upstream);
   const ask = async (fromBlock: number, toBlock: number, choice: Choice) => {
     const answer = await rpc.ask(logs({ address, topics, fromBlock, toBlock }), { ...choice, signal });
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);

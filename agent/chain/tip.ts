@@ -1,7 +1,7 @@
 /** The logs of one block near the head, pinned by its hash and held against its bloom. */
 import { AgentError } from "../errors.ts";
 import type { Address, Block, BlockRef, Hash } from "../model.ts";
-import { denies, emptiness } from "./bloom.ts";
+import { denies, emptiness, usesBlooms } from "./bloom.ts";
 import { logs, type RawLog } from "./questions.ts";
 import { contradiction } from "./ranges.ts";
 import { Moved } from "./route.ts";
@@ -12,8 +12,12 @@ export interface Contract {
   readonly topics: readonly Hash[];
 }
 
-/** How often in a row each upstream refused to filter by block hash. */
-export type Refusals = Map<string, number>;
+/** What is learned of the chain and of its upstreams on the way. */
+export interface Habits {
+  /** How often in a row each upstream refused to filter by block hash. */
+  readonly refusals: Map<string, number>;
+  hasBlooms: boolean;
+}
 
 /** For the tip: state-like haste, not that of a range. */
 const TIP_MS = 3_000;
@@ -28,15 +32,15 @@ export async function logsAtTip(
   contract: Contract,
   block: Block,
   from: string,
-  refusals: Refusals,
+  habits: Habits,
   signal: AbortSignal,
 ): Promise<readonly RawLog[]> {
   const first = await ask({ only: from, signal }).catch((error: unknown) => {
     signal.throwIfAborted();
-    if (rpc.upstreams().length < 2) throw error;
+    if (!hasWitness(rpc, from)) throw error;
     return ask({ not: from, signal });
   });
-  const objection = objectionTo(block, first.value, contract);
+  const objection = objectionTo(block, first.value, contract, habits);
   if (objection === undefined) return first.value;
   const second = await ask(another(rpc, first.upstream, signal)).catch((error: unknown) => {
     signal.throwIfAborted();
@@ -47,13 +51,13 @@ export async function logsAtTip(
   if (problem !== undefined) {
     throw new AgentError({ code: "chain.reply-refused", method: "eth_getLogs", upstream: second.upstream, problem });
   }
-  if (second.upstream !== first.upstream && objectionTo(block, second.value, contract) === undefined) {
+  if (second.upstream !== first.upstream && objectionTo(block, second.value, contract, habits) === undefined) {
     rpc.suspect(first.upstream);
   }
   return second.value;
 
   function ask(choice: Choice) {
-    return logsOfBlock(rpc, contract, block, choice, refusals);
+    return logsOfBlock(rpc, contract, block, choice, habits);
   }
 }
 
@@ -63,8 +67,9 @@ export async function logsOfBlock(
   contract: Contract,
   block: BlockRef,
   choice: Choice,
-  refusals: Refusals,
+  habits: Habits,
 ): Promise<Answer<readonly RawLog[]>> {
+  const { refusals } = habits;
   const filter = { address: contract.address, topics: contract.topics };
   const upstream = choice.only ?? "";
   if ((refusals.get(upstream) ?? 0) < 3) {
@@ -85,15 +90,27 @@ export async function logsOfBlock(
 }
 
 /** Why an answer is not simply believed. */
-export function objectionTo(block: Block, found: readonly RawLog[], contract: Contract): string | undefined {
+export function objectionTo(
+  block: Block,
+  found: readonly RawLog[],
+  contract: Contract,
+  habits: Habits,
+): string | undefined {
+  habits.hasBlooms ||= usesBlooms(block);
   if (found.length > 0) {
-    return contradiction(found) ?? (found.some((log) => denies(block, log)) ? "the bloom rules a log out" : undefined);
+    const isDenied = found.some((log) => denies(block, log, habits.hasBlooms));
+    return contradiction(found) ?? (isDenied ? "the bloom rules a log out" : undefined);
   }
   const isUnlikely = emptiness(block, contract.address, contract.topics) === "unlikely";
   return isUnlikely ? "the bloom has logs and the answer none" : undefined;
 }
 
-/** Another upstream where there is one, otherwise the same. */
+/** Another upstream where one can be expected to answer, otherwise any. */
 export function another(rpc: Rpc, upstream: string, signal: AbortSignal): Choice {
-  return rpc.upstreams().length > 1 ? { not: upstream, signal } : { signal };
+  return hasWitness(rpc, upstream) ? { not: upstream, signal } : { signal };
+}
+
+/** Whether an upstream besides this one is worth asking: waiting for one that is down would cost more than its word is worth. */
+export function hasWitness(rpc: Rpc, upstream: string): boolean {
+  return rpc.upstreams().some(({ name, healthy }) => healthy && name !== upstream);
 }

@@ -1,16 +1,15 @@
-/** Blocks above finality: each told with its logs, and the doubtful ones read again. */
+/** Blocks above finality, each told with its logs. */
 import type { Advance, Block, BlockRef } from "../model.ts";
 import { emptiness } from "./bloom.ts";
-import { doubtOf, dueAt } from "./doubts.ts";
+import { doubtOf } from "./doubts.ts";
 import { decodeLogs } from "./events.ts";
 import { rewound, tipOf, type Walk } from "./follower.ts";
 import { headersOf, type Target } from "./heads.ts";
-import { missedIn } from "./history.ts";
 import { parallel } from "./parallel.ts";
 import type { RawLog } from "./questions.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
 import { isBlock, Moved } from "./route.ts";
-import { another, logsAtTip, logsOfBlock, objectionTo } from "./tip.ts";
+import { logsAtTip, objectionTo } from "./tip.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
 const PINNED = 16;
@@ -50,7 +49,7 @@ async function* pinned(walk: Walk, { upstream, route }: Target): AsyncGenerator<
   const { rpc, contract, options, follower } = walk;
   const blocks = route.run.filter(({ number }) => number > route.from.number);
   const found = await parallel(blocks, AT_ONCE, (block) =>
-    logsAtTip(rpc, contract, block, upstream, follower.refusals, options.signal),
+    logsAtTip(rpc, contract, block, upstream, follower.habits, options.signal),
   );
   for (const [i, block] of blocks.entries()) yield extend(walk, block, found[i] ?? [], true);
 }
@@ -71,8 +70,8 @@ async function* byRange(walk: Walk, { head, upstream, route }: Target): AsyncGen
     for (const block of far) yield extend(walk, block, checked(block, logs.get(block.number) ?? []), false);
     for (const block of route.run.filter(({ number }) => isIn(number))) {
       const found = checked(block, logs.get(block.number) ?? []);
-      const isBelieved = objectionTo(block, found, contract) === undefined;
-      const settled = isBelieved ? found : await logsAtTip(rpc, contract, block, upstream, follower.refusals, signal);
+      const isBelieved = objectionTo(block, found, contract, follower.habits) === undefined;
+      const settled = isBelieved ? found : await logsAtTip(rpc, contract, block, upstream, follower.habits, signal);
       yield extend(walk, block, settled, false);
     }
   }
@@ -95,34 +94,4 @@ function extend({ follower, contract }: Walk, block: Block, logs: readonly RawLo
   );
   if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
   return { kind: "extend", block, events: decodeLogs(logs) };
-}
-
-/** What a second reading of doubtful blocks shows; an upstream that cannot answer is asked again with the next block. */
-export async function* reread(walk: Walk, { head, upstream }: Target): AsyncGenerator<Advance> {
-  const { rpc, contract, options, follower, trail } = walk;
-  const { singly, together, rest } = dueAt(head.number, follower.doubts);
-  const [first, last] = [together.at(0), together.at(-1)];
-  if (singly.length + together.length === 0) return;
-  const { signal } = options;
-  const logs: RawLog[] = [];
-  try {
-    const choice = another(rpc, upstream, signal);
-    const some = await parallel(singly, AT_ONCE, (block) =>
-      logsOfBlock(rpc, contract, block, choice, follower.refusals),
-    );
-    logs.push(...some.flatMap(({ value }) => value));
-    if (first !== undefined && last !== undefined) {
-      const ask = rangeAsker(rpc, contract, upstream, signal, true);
-      for await (const piece of readRanges(first.number, last.number, ask, follower.reach)) logs.push(...piece.logs);
-    }
-  } catch {
-    signal.throwIfAborted();
-    return;
-  }
-  follower.doubts = rest;
-  follower.figures.rereads += singly.length + together.length;
-  const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
-  const ours = logs.filter(({ blockNumber, blockHash }) => hashes.get(blockNumber) === blockHash);
-  const missed = missedIn(walk, decodeLogs(ours));
-  if (missed.length > 0) yield { kind: "finalise", to: trail.final, missed };
 }

@@ -8,7 +8,7 @@ import type { Rpc } from "../chain/rpc.ts";
 import type { AccessEvent, Address, Advance, Hash, Position } from "../model.ts";
 import { comparePositions, ZERO_HASH } from "../model.ts";
 import { Down, rpcOver } from "./rpc-over.ts";
-import type { Outcome } from "./scripted-chain.ts";
+import type { Backend, Outcome } from "./scripted-chain.ts";
 import { strings, word } from "./scripted-contract.ts";
 
 export const CONTRACT = `0x${"c0".repeat(20)}` as Address;
@@ -92,6 +92,11 @@ export class DrawnChain {
 
   count(method: string): number {
     return this.calls.filter((call) => call.method === method).length;
+  }
+
+  /** Past its whims and uncounted. */
+  answer(upstream: string): Backend {
+    return (method, params) => this.#honest({ upstream, method, params });
   }
 
   readonly rpc: Rpc = rpcOver(
@@ -201,8 +206,11 @@ export class Told {
       return;
     }
     const events = step.kind === "finalise" ? step.missed : step.events;
-    const isKnown = ({ at }: AccessEvent) => this.#events.some((event) => comparePositions(event.at, at) === 0);
-    this.#events = [...this.#events, ...events.filter((event) => !isKnown(event))];
+    this.#events = [...this.#events, ...events.filter(({ at }) => !this.has(at))];
+  }
+
+  has(at: Position): boolean {
+    return this.#events.some((event) => comparePositions(event.at, at) === 0);
   }
 
   get words(): string[] {

@@ -1,0 +1,343 @@
+/** Following upstreams that leave logs out, make them up, lag, freeze, fork or contradict one another. */
+import { describe, expect, it } from "vitest";
+import { type Call, DrawnChain, logsOf, refusal, type Whim } from "../test/drawn-chain.ts";
+import { Down } from "../test/rpc-over.ts";
+import { Watcher } from "../test/watcher.ts";
+
+const asksLogs = ({ method }: Call) => method === "eth_getLogs";
+/** Leaves out the logs of these blocks, however they are asked for. */
+const omitting =
+  (...numbers: number[]): Whim =>
+  (call, honest) => {
+    const outcome = honest();
+    if (!asksLogs(call) || !("result" in outcome)) return outcome;
+    const logs = outcome.result as { blockNumber: string }[];
+    return { result: logs.filter(({ blockNumber }) => !numbers.includes(Number(blockNumber))) };
+  };
+
+async function followed(chain: DrawnChain, start = "a1..a10"): Promise<Watcher> {
+  chain.draw(start);
+  const watcher = new Watcher(chain.rpc);
+  await watcher.poll();
+  chain.calls.length = 0;
+  return watcher;
+}
+
+/** Mines one block after another, each seen by a poll; the steps of each. */
+async function mined(chain: DrawnChain, watcher: Watcher, from: number, to: number): Promise<string[]> {
+  const steps: string[] = [];
+  for (let number = from; number <= to; number++) {
+    chain.draw(`a${number - 1}-a${number}`);
+    steps.push(await watcher.poll());
+  }
+  return steps;
+}
+
+describe("logs that an upstream leaves out", () => {
+  it("are asked for once more where the bloom has them, and of another upstream", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.whims.set("bad", omitting(11));
+    chain.draw("a10-a11+7");
+    expect(await watcher.poll()).toBe("a11+7");
+    expect(chain.calls.filter(asksLogs).map(({ upstream }) => upstream)).toEqual(["bad", "good"]);
+    expect(chain.suspected).toEqual(["bad"]);
+  });
+
+  it("are believed where nobody tells of them, and read again with the next block", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    expect(await watcher.poll()).toBe("a11");
+    expect(chain.calls.filter(asksLogs)).toHaveLength(2);
+    chain.whims.clear();
+    expect(await mined(chain, watcher, 12, 13)).toEqual(["a12", "a13 =a0(+7@11)"]);
+    expect(watcher.notices).toEqual([{ kind: "missed-logs", count: 1, fromBlock: 11, toBlock: 11 }]);
+    expect(watcher.follower.figures.divergences).toBe(1);
+  });
+
+  it("for ten blocks are found then", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    await mined(chain, watcher, 12, 20);
+    chain.whims.clear();
+    expect(await mined(chain, watcher, 21, 22)).toEqual(["a21", "a22 =a0(+7@11)"]);
+  });
+
+  it("until they are final are found then", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11, 12));
+    chain.draw("a10-a11+7-a12+8-7");
+    await watcher.poll();
+    await mined(chain, watcher, 13, 60);
+    chain.whims.clear();
+    await mined(chain, watcher, 61, 94);
+    expect(watcher.told.words).toEqual(["11.0 +7", "12.0 +8", "12.1 -7"]);
+    expect(watcher.trail.final.number).toBeGreaterThan(12);
+  });
+
+  it("are looked for in blocks whose blooms say nothing", async () => {
+    const chain = new DrawnChain();
+    chain.bloom = "full";
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    expect(await watcher.poll()).toBe("a11");
+    chain.whims.clear();
+    expect(await mined(chain, watcher, 12, 13)).toEqual(["a12", "a13 =a0(+7@11)"]);
+  });
+
+  it("beside others of the same block are found when the block is read again", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7-6");
+    chain.whims.set("one", (call, honest) => {
+      const outcome = honest();
+      const isAsked = asksLogs(call) && "result" in outcome;
+      return isAsked ? { result: (outcome.result as unknown[]).slice(0, 1) } : outcome;
+    });
+    expect(await watcher.poll()).toBe("a11+7");
+    chain.whims.clear();
+    await mined(chain, watcher, 12, 94);
+    expect(watcher.told.words).toEqual(["11.0 +7", "11.1 -6"]);
+  });
+
+  it("of a block that a reorg has dropped are let go", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7-a12");
+    await watcher.poll();
+    chain.whims.clear();
+    chain.draw("a10-b11-b12-b13");
+    await watcher.polls(3);
+    expect(watcher.told.words).toEqual([]);
+  });
+
+  it("are no reason to drop what was seen before", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    chain.whims.set("one", omitting(11));
+    await mined(chain, watcher, 12, 94);
+    expect(watcher.told.words).toEqual(["11.0 +7"]);
+    expect(watcher.trail.final.number).toBeGreaterThan(11);
+  });
+
+  it("are told once, also to a process that was restarted in between", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    watcher.restart();
+    const steps = await mined(chain, watcher, 12, 94);
+    expect(steps.filter((step) => step.includes("+7"))).toEqual([]);
+    expect(watcher.follower.figures.divergences).toBe(0);
+  });
+
+  it("cost nothing where the bloom is sure that there are none", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    await mined(chain, watcher, 11, 25);
+    expect(chain.calls.filter(asksLogs)).toHaveLength(15);
+  });
+});
+
+describe("logs that an upstream makes up", () => {
+  it.each([
+    ["a block with other logs", "a11+8", "a11+8"],
+    ["a block without any", "a11", "a11"],
+  ])(
+    "are refused where the bloom rules them out and another upstream does not have them: %s",
+    async (_, block, step) => {
+      const chain = new DrawnChain("bad", "good");
+      const watcher = await followed(chain, "a1..a9-a10+9");
+      chain.draw(`a10-${block}`);
+      const { deeds, ...rest } = chain.block("a11");
+      const invented = logsOf({ ...rest, deeds: [...deeds, "-7"] });
+      chain.whims.set("bad", (call) => (asksLogs(call) ? { result: invented } : undefined));
+      expect(await watcher.poll()).toBe(step);
+      expect(chain.suspected).toEqual(["bad"]);
+    },
+  );
+
+  it("with two logs in one place are refused", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7");
+    const both = [...logsOf(chain.block("a11")), ...logsOf({ ...chain.block("a11"), deeds: ["+8"] })];
+    chain.whims.set("bad", (call) => (asksLogs(call) ? { result: both } : undefined));
+    expect(await watcher.poll()).toBe("a11+7");
+  });
+
+  it("of another block than the one asked for are refused", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7-a12");
+    const others = logsOf(chain.block("a11"));
+    chain.whims.set("bad", (call) => (asksLogs(call) ? { result: others } : undefined));
+    expect(await watcher.poll()).toBe("a11+7 a12");
+  });
+});
+
+describe("an upstream that cannot filter by block hash", () => {
+  const byHash = (call: Call) => asksLogs(call) && "blockHash" in (call.params[0] as object);
+
+  it("is asked by number, and held to the hash", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", (call) => (byHash(call) ? refusal("invalid params", -32602) : undefined));
+    chain.draw("a10-a11+7");
+    expect(await watcher.poll()).toBe("a11+7");
+    await mined(chain, watcher, 12, 20);
+    expect(chain.calls.filter(byHash)).toHaveLength(3);
+    chain.draw("a20-a21+8");
+    const elsewhere = logsOf({ ...chain.block("a21"), hash: chain.block("a20").hash });
+    chain.whims.set("one", (call) => (asksLogs(call) ? { result: elsewhere } : undefined));
+    await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
+  });
+
+  it("is not asked by number where it says that it lacks the block", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", (call) => (byHash(call) ? refusal("unknown block") : undefined));
+    chain.draw("a10-a11+7");
+    await expect(watcher.poll()).rejects.toThrow();
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("a11+7");
+  });
+});
+
+describe("an upstream's head", () => {
+  it("that is lower never takes anything back", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a1..a5");
+    expect(await watcher.polls(10)).toBe("");
+    chain.draw("a20-a21");
+    expect(await watcher.poll()).toBe("a21");
+  });
+
+  it("that is lower makes way for another's", async () => {
+    const chain = new DrawnChain("lagging", "good");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a1..a12", "lagging").draw("a20-a21-a22", "good");
+    expect(await watcher.poll()).toBe("a21 a22");
+    expect(chain.suspected).toEqual(["lagging"]);
+  });
+
+  it("that stands still makes way for another's", async () => {
+    const chain = new DrawnChain("frozen", "good");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21-a22", "good");
+    expect(await watcher.poll()).toBe("a21 a22");
+  });
+
+  it("that flaps between two heights tells each block once", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21");
+    const steps: string[] = [];
+    for (let i = 0; i < 6; i++) {
+      chain.draw(i % 2 === 0 ? "a1..a21" : "a1..a19");
+      steps.push(await watcher.poll());
+    }
+    expect(steps.filter((step) => step !== "")).toEqual(["a21"]);
+  });
+
+  it("on a shorter fork is followed once it was told three times in a row", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a8-a9+7-a10");
+    chain.draw("a5-b6-b7");
+    expect([await watcher.poll(), await watcher.poll(), await watcher.poll()]).toEqual(["", "", "<a5 b6 b7"]);
+    expect(watcher.told.words).toEqual([]);
+  });
+
+  it("that belongs to no chain is refused, whatever number it has", async () => {
+    const chain = new DrawnChain("liar", "good");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21");
+    const made = (number: number) => ({
+      ...{ number: `0x${number.toString(16)}`, hash: `0x${"f".repeat(64)}`, parentHash: `0x${"e".repeat(64)}` },
+      timestamp: "0x65000000",
+    });
+    for (const number of [21, 22, 1_000_000]) {
+      chain.whims.set("liar", ({ params }) => (params[0] === "latest" ? { result: made(number) } : undefined));
+      await watcher.poll();
+    }
+    expect(watcher.trail.unfinal.at(-1)).toEqual({ number: 21, hash: chain.block("a21").hash });
+    expect(watcher.follower.figures.reorgs).toBe(0);
+  });
+});
+
+describe("upstreams that disagree", () => {
+  it("do not take us back while one still has our tip", async () => {
+    const chain = new DrawnChain("b", "a").draw("a1..a9-a10+7");
+    chain.whims.set("b", () => {
+      throw new Down();
+    });
+    const watcher = await followed(chain, "a10-a11");
+    chain.whims.clear();
+    chain.draw("a5-b6..b11", "b");
+    expect(await watcher.polls(3)).toBe("");
+    chain.draw("a11-a12", "a").draw("b11-b12", "b");
+    expect(await watcher.poll()).toBe("a12");
+    expect(watcher.told.words).toEqual(["10.0 +7"]);
+  });
+
+  it("do, once the other chain has outgrown it", async () => {
+    const chain = new DrawnChain("b", "a");
+    const watcher = await followed(chain, "a1..a10");
+    chain.draw("a9-b10-b11-b12", "b");
+    expect(await watcher.poll()).toBe("");
+    chain.draw("b12-b13", "b");
+    expect(await watcher.poll()).toBe("<a9 b10 b11 b12 b13");
+  });
+
+  it("do where both have left our tip", async () => {
+    const chain = new DrawnChain("one", "two");
+    const watcher = await followed(chain, "a1..a10");
+    chain.draw("a9-b10");
+    expect(await watcher.poll()).toBe("<a9 b10");
+  });
+
+  it("do where the other one is down", async () => {
+    const chain = new DrawnChain("one", "two");
+    const watcher = await followed(chain, "a1..a10");
+    chain.draw("a9-b10", "one");
+    chain.whims.set("two", () => {
+      throw new Down();
+    });
+    expect(await watcher.poll()).toBe("<a9 b10");
+  });
+
+  it("about what is final leave us with the one that fits", async () => {
+    const chain = new DrawnChain("liar", "good");
+    const watcher = await followed(chain, "a1..a200");
+    chain.draw("a1-b2..b201", "liar").draw("a200-a201-a202", "good");
+    expect(await watcher.poll()).toBe("a201 a202");
+    expect(chain.suspected).toEqual(["liar"]);
+  });
+
+  it("as to the past never delay the present", async () => {
+    const chain = new DrawnChain("good", "slow");
+    const watcher = await followed(chain);
+    const rpc = chain.rpc;
+    const never = new Promise<never>(() => {});
+    const slow: typeof rpc.ask = (question, choice = {}) => (choice.not === "good" ? never : rpc.ask(question, choice));
+    const watching = new Watcher({ ...rpc, ask: slow });
+    watching.trail = watcher.trail;
+    const steps: string[] = [];
+    for (let number = 11; number <= 60; number++) {
+      chain.draw(`a${number - 1}-a${number}`);
+      steps.push(await watching.poll());
+    }
+    expect(steps).toEqual(Array.from({ length: 50 }, (_, i) => `a${11 + i}`));
+  });
+});

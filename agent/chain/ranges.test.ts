@@ -1,0 +1,205 @@
+import { describe, expect, it } from "vitest";
+import { AgentError } from "../errors.ts";
+import type { Address, Hash } from "../model.ts";
+import { DrawnChain } from "../test/drawn-chain.ts";
+import type { RawLog } from "./questions.ts";
+import { type AskRange, contradiction, newReach, rangeAsker, readRanges } from "./ranges.ts";
+import { RpcError } from "./rpc.ts";
+
+/** `perBlock` logs in every block; `limit` is what the provider does with a question. */
+function provider(perBlock: number, limit: (blocks: number, logs: number) => number = (_, logs) => logs) {
+  const asked: [number, number][] = [];
+  const ask: AskRange = async (from, to) => {
+    asked.push([from, to]);
+    const blocks = to - from + 1;
+    const count = limit(blocks, blocks * perBlock);
+    const logs = Array.from({ length: count }, (_, i) => log(from + Math.floor(i / perBlock), i % perBlock));
+    return { value: logs, upstream: "one" };
+  };
+  return { ask, asked };
+}
+
+function log(blockNumber: number, logIndex: number, change: Partial<RawLog> = {}): RawLog {
+  const blockHash = `0x${blockNumber.toString(16).padStart(64, "0")}` as Hash;
+  const transactionHash = `0x${"7".repeat(64)}` as Hash;
+  const address = `0x${"c0".repeat(20)}` as Address;
+  return { address, topics: [], data: "0x", blockNumber, blockHash, transactionHash, logIndex, ...change };
+}
+
+const refuse = (kind: "limited" | "other" = "limited"): never => {
+  throw new RpcError(kind, -32005, "too wide, in words of our own");
+};
+const capped = (blocks: number) => (asked: number, logs: number) => (asked > blocks ? refuse() : logs);
+
+/** The places of all logs, once each and in order. */
+async function read(from: number, to: number, ask: AskRange, reach = newReach()): Promise<string[]> {
+  const places = new Set<string>();
+  let next = from;
+  for await (const piece of readRanges(from, to, ask, reach)) {
+    expect(piece.from).toBe(next);
+    next = piece.to + 1;
+    for (const { blockNumber, logIndex } of piece.logs) places.add(`${blockNumber}.${logIndex}`);
+  }
+  expect(next).toBe(to + 1);
+  return [...places];
+}
+
+const all = (from: number, to: number, perBlock: number) =>
+  Array.from({ length: (to - from + 1) * perBlock }, (_, i) => `${from + Math.floor(i / perBlock)}.${i % perBlock}`);
+
+describe("a range", () => {
+  it.each([10_000, 5_000, 3_500, 2_000, 1_500, 1_000, 800, 500, 100, 10, 7])(
+    "of at most %d blocks is found, and 100,000 blocks take fewer than 1.2 times the calls there must be",
+    async (cap) => {
+      const { ask, asked } = provider(0, capped(cap));
+      await read(1, 100_000, ask);
+      expect(asked.length / (100_000 / cap)).toBeLessThan(1.2);
+    },
+  );
+
+  it("of one block is all that some allow", async () => {
+    const { ask, asked } = provider(2, capped(1));
+    expect(await read(1, 500, ask)).toEqual(all(1, 500, 2));
+    expect(asked.length).toBeLessThan(520);
+  });
+
+  it("is wider than what providers allow where nobody minds", async () => {
+    const { ask, asked } = provider(0);
+    await read(1, 10_000_000, ask);
+    expect(asked.length).toBeLessThan(120);
+  });
+
+  it("starts where the last poll has found it to work", async () => {
+    const { ask, asked } = provider(0, capped(300));
+    const reach = newReach();
+    await read(1, 30_000, ask, reach);
+    asked.length = 0;
+    await read(30_001, 33_000, ask, reach);
+    expect(asked.length).toBeLessThan(13);
+  });
+
+  it("recovers from an outage that made it small", async () => {
+    let isDown = true;
+    const { ask, asked } = provider(0, (_, logs) => (isDown ? refuse("other") : logs));
+    const reach = newReach();
+    await expect(read(1, 100_000, ask, reach)).rejects.toBeInstanceOf(RpcError);
+    expect(reach.size).toBe(1);
+    isDown = false;
+    asked.length = 0;
+    await read(1, 100_000, ask, reach);
+    expect(asked.length).toBeLessThan(50);
+  });
+
+  it("shrinks where results are capped, and grows again behind the crowd", async () => {
+    const asked: number[] = [];
+    const isCrowded = (block: number) => block >= 40_000 && block < 41_000;
+    const ask: AskRange = async (from, to) => {
+      const blocks = Array.from({ length: to - from + 1 }, (_, i) => from + i).filter(isCrowded);
+      asked.push(to - from + 1);
+      if (blocks.length * 30 > 2_000) throw new RpcError("limited", -32005);
+      return { value: blocks.flatMap((block) => Array.from({ length: 30 }, (_, i) => log(block, i))), upstream: "one" };
+    };
+    expect(await read(1, 2_000_000, ask)).toHaveLength(30_000);
+    expect(asked.at(-2)).toBeGreaterThan(5_000);
+    expect(asked.length).toBeLessThan(300);
+  });
+
+  it("is not widened by answers that are nearly as long as a reply may be", async () => {
+    const { ask, asked } = provider(40, capped(1_000_000));
+    const reach = { ...newReach(), size: 100 };
+    await read(1, 5_000, ask, reach);
+    expect(Math.max(...asked.map(([from, to]) => (to - from + 1) * 40))).toBeLessThan(10_000);
+  });
+});
+
+describe("a silent cut", () => {
+  const cut = (limit: number) => (_: number, logs: number) => Math.min(limit, logs);
+
+  it.each([
+    [1_000, 7],
+    [1_000, 1],
+    [2_000, 13],
+    [5_000, 3],
+    [10_000, 3],
+  ])("at %d logs leaves nothing out of %d a block", async (limit, perBlock) => {
+    const { ask } = provider(perBlock, cut(limit));
+    expect(await read(1, 5_000, ask)).toEqual(all(1, 5_000, perBlock));
+  });
+
+  it("is not suspected of who has sent more before", async () => {
+    const { ask, asked } = provider(10);
+    await read(1, 50, ask, { ...newReach(), size: 150 });
+    const reach = newReach();
+    await read(1, 150, ask, { ...reach, size: 150 });
+    asked.length = 0;
+    await read(1, 100, ask, { ...reach, size: 100 });
+    expect(asked).toHaveLength(1);
+  });
+
+  it("of a single block is made good by another upstream", async () => {
+    const upstreams: (string | undefined)[] = [];
+    const ask: AskRange = async (from, _, not) => {
+      upstreams.push(not);
+      const count = not === undefined ? 1_000 : 1_003;
+      return { value: Array.from({ length: count }, (_, i) => log(from, i)), upstream: not ? "two" : "one" };
+    };
+    expect(await read(5, 5, ask)).toHaveLength(1_003);
+    expect(upstreams).toEqual([undefined, "one"]);
+  });
+});
+
+describe("an answer that cannot be true", () => {
+  const other = `0x${"f".repeat(64)}` as Hash;
+  it.each([
+    ["two logs in one place", [log(1, 0), log(1, 0, { data: "0x01" })], "one place holds two logs"],
+    ["two transactions in one place", [log(1, 0), log(1, 0, { transactionHash: other })], "one place holds two logs"],
+    ["two topics in one place", [log(1, 0), log(1, 0, { topics: [other] })], "one place holds two logs"],
+    ["two hashes of one block", [log(1, 0), log(1, 1, { blockHash: other })], "one block has two hashes"],
+    ["one hash of two blocks", [log(1, 0), log(2, 0, { blockHash: log(1, 0).blockHash })], "two blocks have one hash"],
+    ["the same log twice", [log(1, 0), log(1, 0)], undefined],
+    ["any order", [log(2, 0), log(1, 1), log(1, 0)], undefined],
+  ])("%s", (_, logs, problem) => {
+    expect(contradiction(logs)).toBe(problem);
+  });
+
+  it("is asked for again of another upstream", async () => {
+    const ask: AskRange = async (_, __, not) =>
+      not === undefined
+        ? { value: [log(1, 0), log(1, 0, { data: "0x01" })], upstream: "bad" }
+        : { value: [log(1, 0)], upstream: "good" };
+    expect(await read(1, 1, ask)).toEqual(["1.0"]);
+  });
+
+  it("is refused where nobody knows better", async () => {
+    const ask: AskRange = async () => ({ value: [log(1, 0), log(1, 0, { data: "0x01" })], upstream: "bad" });
+    await expect(read(1, 1, ask)).rejects.toBeInstanceOf(AgentError);
+  });
+});
+
+describe("whom a range is asked of", () => {
+  const contract = { address: log(1, 0).address, topics: [] };
+  const signal = new AbortController().signal;
+  const names = ({ calls }: DrawnChain) =>
+    calls.filter(({ method }) => method === "eth_getLogs").map(({ upstream }) => upstream);
+
+  it("is the upstream that has it, and another when that one fails", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a10");
+    await rangeAsker(chain.rpc, contract, "two", signal)(1, 5);
+    chain.whims.set("two", ({ method }) => (method === "eth_getLogs" ? { result: "nonsense" } : undefined));
+    await rangeAsker(chain.rpc, contract, "two", signal)(1, 5);
+    expect(names(chain)).toEqual(["two", "two", "one"]);
+  });
+
+  it("is never one whose head is below it: it would answer with nothing", async () => {
+    const chain = new DrawnChain("behind", "one").draw("a1..a10").draw("a1..a4", "behind");
+    chain.whims.set("one", ({ method }) => (method === "eth_getLogs" ? { result: "nonsense" } : undefined));
+    await expect(rangeAsker(chain.rpc, contract, "one", signal)(1, 5)).rejects.toBeInstanceOf(AgentError);
+    await rangeAsker(chain.rpc, contract, "one", signal)(1, 4);
+  });
+
+  it("is another one first where it is to witness", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a10");
+    await rangeAsker(chain.rpc, contract, "one", signal, true)(1, 5);
+    expect(names(chain)).toEqual(["two"]);
+  });
+});
