@@ -2,6 +2,7 @@ import { AbiCoder, Interface, id } from "ethers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type AccessEvent, type Address, type Hash, ROLES } from "../model.ts";
+import { strings } from "../test/scripted-contract.ts";
 import { decodeLogs, isInvalid, LIMITS, TOPIC, TOPICS, UNREADABLE } from "./events.ts";
 import type { RawLog } from "./questions.ts";
 
@@ -162,7 +163,9 @@ describe("poison", () => {
     ["four bytes a character", "😀".repeat(LIMITS.nodeId), "😀".repeat(LIMITS.nodeId / 2)],
     ["exactly as long as may be", "é".repeat(LIMITS.nodeId), "é".repeat(LIMITS.nodeId)],
   ])("of great length is cut at a character: %s", (_, nodeId, expected) => {
-    expect(said([log("grant", 7, nodeId, ALICE, KEY)])).toEqual([`1.0 grant 7 ${expected} ${ALICE} ${KEY}`]);
+    // By hand: ethers takes seconds to encode megabytes.
+    const raw = { ...log("grant", 7, "", ALICE, KEY), data: strings(nodeId, KEY) };
+    expect(said([raw])).toEqual([`1.0 grant 7 ${expected} ${ALICE} ${KEY}`]);
   });
 
   it("behind the cut counts as well", () => {
@@ -196,9 +199,9 @@ describe("against ethers", () => {
       fc.property(anyLog, (raw) => {
         expect(decodeLogs([raw]).map(words)).toEqual([wordsOfEthers(raw)]);
       }),
-      { seed, numRuns: 500 },
+      { seed, numRuns: 300 },
     );
-  });
+  }, 30_000);
 
   it("a damaged log never throws, and says the same wherever ethers can read it", () => {
     fc.assert(
@@ -206,9 +209,9 @@ describe("against ethers", () => {
         const damaged = damages.reduce((log, hurt) => hurt(log), raw);
         expect(decodeLogs([damaged]).map(words)).toEqual([wordsOfEthers(damaged)]);
       }),
-      { seed, numRuns: 2_000 },
+      { seed, numRuns: 1_000 },
     );
-  });
+  }, 30_000);
 
   const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
   const damage: fc.Arbitrary<(log: RawLog) => RawLog> = fc.oneof(
