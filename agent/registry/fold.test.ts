@@ -141,6 +141,12 @@ describe("fold", () => {
 
     ["a token seen missing is deactivated", "grant 1 A k | see 1 missing", "(1 A k)"],
     ["a token seen inactive is deactivated", "grant 1 A k | see 1 off", "(1 A k)"],
+    ["a token seen without an owner is deactivated", "grant 1 A k | see 1 0 k", "(1 A k)"],
+    [
+      "a lost claim that is seen is as lost as before",
+      "grant 1 A k; grant 2 B k | revoke 1 | see 2 B k",
+      "(1 A k), 2 B k!",
+    ],
     ["an unknown token seen missing is nothing", "see 1 missing", ""],
     ["an unknown token that is seen is granted", "see 1 A k", "1 A k"],
     ["a token seen with another owner is transferred", "grant 1 A k; endpoint 1 h:1 | see 1 B l", "1 B l"],
@@ -172,6 +178,16 @@ describe("fold", () => {
     expect(tokenOf("grant 1 A k | revoke 1 | transfer 1 B | see 1 B k", 1)?.claim).toBeUndefined();
   });
 
+  it("counts among them only what was announced while the token was there", () => {
+    const script = "grant 1 A k | announce A l | grant 2 A m | announce A n | transfer 2 B";
+    expect(tokenOf(script, 2)?.formerKeys).toEqual(["m", "n"].map(keyOf));
+  });
+
+  it("leaves a token alone that is seen as it is", () => {
+    const before = folded("grant 1 A k; grant 2 B k");
+    expect(foldAll(before, events("see 1 A k; see 2 B k", 2))).toEqual({ registry: before, touched: new Set() });
+  });
+
   it("bounds what it remembers of a token that goes from hand to hand", () => {
     const hands = Array.from({ length: 500 }, (_, i) => `key 1 k${i}; transfer 1 ${"AB"[i % 2]}`);
     expect(tokenOf(`grant 1 B k; ${hands.join(";")}`, 1)?.formerKeys.length).toBeLessThan(50);
@@ -180,6 +196,7 @@ describe("fold", () => {
   it("repeats a standing claim without moving it, unless the owner gave the key to another token since", () => {
     expect(tokenOf("grant 1 A k | grant 1 A k | key 1 k", 1)?.claim?.at.block).toBe(1);
     expect(tokenOf("grant 1 A k | grant 2 A k | key 1 k", 1)?.claim?.at.block).toBe(3);
+    expect(tokenOf("grant 1 A k | revoke 1 | grant 1 A k", 1)?.claim?.at.block).toBe(3);
   });
 
   it("keeps the first grant's position while the token is active, and counts anew after a revoke", () => {

@@ -145,6 +145,13 @@ describe("the ledger", () => {
       "3 |",
     ],
     [
+      "takes missed logs in the order of the chain",
+      ["history 2:", "finalise 4: 4 key 1 m; 3 grant 1 A k"],
+      "1 A m",
+      "1 A m",
+      "4 |",
+    ],
+    [
       "takes a missed log in where nothing is unfinal",
       ["history 3: grant 1 A k", "finalise 4: 4 revoke 1"],
       "(1 A k)",
@@ -205,6 +212,12 @@ describe("the ledger", () => {
     expect([drawn(ledger.registry), drawn(ledger.settled), drawnTrail(ledger)]).toEqual([tip, settled, expected]);
   });
 
+  it("is the very same ledger after a read that it lets go of", () => {
+    const ledger = reached(["history 1: grant 1 A k", "extend 2: key 1 l"]);
+    expect(taken(ledger, "observe 2b: see 1 off")).toEqual({ ledger, touched: new Set() });
+    expect(taken(ledger, "observe 2b: see 1 off").ledger).toBe(ledger);
+  });
+
   it("names the tokens that wait for a read", () => {
     const steps = ["history 1: grant 1 A k; grant 2 A l; grant 3 B m", "extend 2: announce A n"];
     expect(unread(reached(steps))).toEqual([1n, 2n]);
@@ -236,7 +249,12 @@ const move = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("rewind" as const), depth: fc.nat(4) }) },
   {
     weight: 2,
-    arbitrary: fc.record({ kind: fc.constant("finalise" as const), depth: fc.nat(4), missed: fc.option(deed) }),
+    arbitrary: fc.record({
+      kind: fc.constant("finalise" as const),
+      depth: fc.nat(4),
+      missed: fc.option(deed),
+      logIndex: fc.constantFrom(-1, 9),
+    }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("observe" as const), depth: fc.nat(4), deed: read }) },
 );
@@ -268,7 +286,7 @@ describe("whatever happens to the chain", () => {
             const number = Math.max(final, head - each.depth);
             const told = canonical.filter(({ block }) => block.number > final && block.number <= number);
             const place = told.at(-1);
-            const missed = each.missed !== null && place ? [event(each.missed, place.block, 9)] : [];
+            const missed = each.missed !== null && place ? [event(each.missed, place.block, each.logIndex)] : [];
             place?.events.push(...missed);
             final = number;
             settledCount = canonical.filter(({ block }) => block.number <= number).length;
