@@ -15,8 +15,13 @@ import { sortOut, withinWindow } from "./witness.ts";
  * changed them became visible (steady time). Never throws: what failed waits for the next pass.
  */
 export function settle(agent: Agent, ids: Iterable<TokenId>, seenMs?: number): Promise<void> {
-  for (const id of ids) agent.waiting.add(id);
-  if (agent.waiting.size === 0) return Promise.resolve();
+  let isNew = false;
+  for (const id of ids) {
+    isNew = true;
+    agent.waiting.add(id);
+  }
+  const isDue = isNew || agent.now().steadyMs >= agent.retryAtMs;
+  if (agent.waiting.size === 0 || !isDue) return Promise.resolve();
   return exclusively(agent, () => settleWaiting(agent, seenMs));
 }
 
@@ -48,8 +53,9 @@ export async function settleWaiting(agent: Agent, seenMs?: number): Promise<void
     }
   }
   agent.waiting = derived.left;
+  const isNewDoubt = [...derived.doubtful.keys()].some((id) => !agent.doubtful.has(id));
   agent.doubtful = derived.doubtful;
-  if (derived.doubtful.size > 0) agent.doubt.nudge();
+  if (isNewDoubt) agent.doubt.nudge();
   const nowMs = agent.now().steadyMs;
   const removed = changes.filter((change) => change.kind === "remove");
   if (removed.length > 0) void agent.device.forget(removed.flatMap(({ before }) => before?.allowedIps ?? []));
@@ -65,15 +71,16 @@ interface Derived {
   /** Additions that are not allowed yet, and the doubtful. */
   readonly left: Set<TokenId>;
   /** Removals that wait for a witness. */
-  readonly doubtful: Set<TokenId>;
+  readonly doubtful: Map<TokenId, number>;
 }
 
 function derive(agent: Agent): Derived {
   const now = new Map([...agent.waiting].map((id) => [id, peerOf(agent, id)]));
   const going = [...now].filter(([id, { peer }]) => agent.placed.get(id)?.key !== peer?.key).map(([id]) => id);
   const losing = going.filter((id) => agent.placed.has(id));
-  const doubtful = new Set(unproven(agent, losing));
-  const derived: Derived = { wanted: new Map(), placed: new Map(), left: new Set(doubtful), doubtful };
+  const nowMs = agent.now().steadyMs;
+  const doubtful = new Map(unproven(agent, losing).map((id) => [id, agent.doubtful.get(id) ?? nowMs]));
+  const derived: Derived = { wanted: new Map(), placed: new Map(), left: new Set(doubtful.keys()), doubtful };
   for (const id of losing) {
     const before = agent.placed.get(id);
     if (before === undefined || doubtful.has(id)) continue;
@@ -103,14 +110,14 @@ function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean }
 }
 
 /** Nodes and gateways are few, and the topology and the firewall ask for all of them. */
-function noteNode(agent: Agent, id: TokenId, admitted: Admitted | undefined): void {
+export function noteNode(agent: Agent, id: TokenId, admitted: Admitted | undefined): void {
   const isNode = admitted !== undefined && (admitted.role !== "member" || admitted.endpoint !== undefined);
   if (isNode) agent.nodes.set(id, admitted);
   if (isNode || agent.nodes.delete(id)) agent.tend.nudge();
 }
 
 /** Whatever adds waits until we know all that the chain says, and who we are; whatever removes does not. */
-function mayAdd(agent: Agent): boolean {
+export function mayAdd(agent: Agent): boolean {
   return agent.isSettled && agent.roster.self.kind === "found" && !agent.faults.has("chain.fork-below-finality");
 }
 
@@ -137,11 +144,14 @@ async function carryOut(agent: Agent, changes: readonly Change[], seenMs: number
     if (seenMs !== undefined) agent.metrics.reachedDevice(endedMs - seenMs);
     tell(agent, changes);
     agent.isUnwritten = true;
+    agent.failures = 0;
     agent.lastAppliedAt = agent.now().wallMs;
     agent.tend.nudge(verifyAfterMs(agent));
     return true;
   }
   report(agent, outcome.error);
+  agent.failures++;
+  agent.retryAtMs = endedMs + Math.min(10_000, 250 * 2 ** agent.failures);
   agent.rollbacks++;
   agent.journal.add("rollback", { changes: changes.length, code: outcome.error.fault.code });
   agent.tend.nudge();

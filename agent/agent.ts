@@ -63,6 +63,8 @@ export interface Agent extends Parts {
   follower: Follower;
   ledger: Ledger;
   savedLedger: Ledger | undefined;
+  /** The last entry of the journal that is on disk. */
+  savedEntry: number;
   readonly roster: Roster;
   /** The ledger stands where a head stood once; false while history is read. */
   isSettled: boolean;
@@ -85,10 +87,13 @@ export interface Agent extends Parts {
   readonly nodes: Map<TokenId, Admitted>;
   /** Tokens whose peers may differ from what the registry says. */
   waiting: Set<TokenId>;
-  /** Of these, removals that wait for a witness, and those that have one. */
-  doubtful: ReadonlySet<TokenId>;
+  /** Of these, removals that wait for a witness, since when (steady time), and those that have one. */
+  doubtful: ReadonlyMap<TokenId, number>;
   readonly witnessed: Set<TokenId>;
   removals: Removals;
+  /** After a failure nothing is tried again before this moment (steady time), but for what is new. */
+  retryAtMs: number;
+  failures: number;
   topology: Topology;
   succession: Succession;
   ownAddresses: readonly Cidr[];
@@ -143,6 +148,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     follower: newFollower(),
     ledger,
     savedLedger: isLoaded ? ledger : undefined,
+    savedEntry: 0,
     roster: rosterOf(parts.rules),
     isSettled: isLoaded && settings.bootPolicy === "last-good",
     isCaughtUp: false,
@@ -155,9 +161,11 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     placed: new Map(),
     nodes: new Map(),
     waiting: new Set(),
-    doubtful: new Set(),
+    doubtful: new Map(),
     witnessed: new Set(),
     removals: [],
+    retryAtMs: 0,
+    failures: 0,
     topology: {
       ...{ role: "node", inbound: settings.inbound, overlay: parts.overlay, primary: undefined },
       resolve: (endpoint) => parts.endpoints.resolve(endpoint),
@@ -169,7 +177,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     isUnwritten: true,
     lastRead: {
       ...{ atMs: undefined, steadyMs: undefined, tookMs: 0, listenPort: settings.listenPort },
-      ...{ peers: new Map(), readings: NO_READINGS },
+      ...{ peers: lastSeen(lastGood), readings: NO_READINGS },
     },
     changedMeanwhile: undefined,
     held: undefined,
@@ -204,4 +212,11 @@ export function tellNotice(agent: Agent, { kind, ...fields }: Notice): void {
 /** The peer is on the device on this token's behalf. */
 export function place(agent: Agent, id: TokenId, key: PublicKey): void {
   agent.placed.set(id, { key, owner: token(agent.ledger.registry, id)?.owner ?? ZERO_ADDRESS });
+  agent.witnessed.delete(id);
+}
+
+/** Where peers were when the last generation was written: a new interface finds them there. */
+function lastSeen(lastGood: Generation | undefined): Map<PublicKey, RunningPeer> {
+  const unknown = { hasPresharedKey: false, latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 };
+  return new Map(lastGood?.peers.map((peer) => [peer.key, { ...peer, ...unknown }]));
 }

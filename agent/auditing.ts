@@ -7,6 +7,7 @@ import type { Agent } from "./agent.ts";
 import { judge, record } from "./bridge.ts";
 import { compare, probeIds, readTokens, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
+import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { AccessEvent, BlockRef, TokenId, TokenState } from "./model.ts";
@@ -39,13 +40,16 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
   const ids = [...new Set([...known, ...probeIds(isKnown)])];
   const tip = tipOf(trail(ledger));
-  const states = await readTokens(agent.rpc, agent.settings.contract, ids, tip, signal);
+  // Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away.
+  const isFrozen = agent.faults.has("chain.fork-below-finality");
+  const at = isFrozen ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tip;
+  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
   let repairs = take(agent, differences(ledger.registry, states, tip, false), signal);
   // An addition must be final: an upstream that makes up a state must not admit anybody.
   const missing = differences(ledger.registry, states, tip, true).flatMap((event) =>
     event.kind === "observed" ? [event.tokenId] : [],
   );
-  if (missing.length > 0 && ledger.final.number >= 0) {
+  if (missing.length > 0 && ledger.final.number >= 0 && !isFrozen) {
     const final = agent.ledger;
     const settled = await readTokens(agent.rpc, agent.settings.contract, missing, final.final, signal);
     repairs += take(agent, differences(final.settled, settled, final.final, true), signal);
@@ -70,6 +74,8 @@ function take(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: ledger.final, missed: repairs });
+  // What the state itself says needs no other witness.
+  for (const repair of repairs) if (repair.kind === "observed") agent.witnessed.add(repair.tokenId);
   for (const id of judge(agent, new Set(touched))) agent.waiting.add(id);
   return repairs.length;
 }
@@ -80,20 +86,31 @@ function take(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal
  */
 export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    await agent.doubt.sleep(WITNESS_MS, signal);
-    if (signal.aborted || agent.doubtful.size === 0) continue;
-    if (agent.rpc.upstreams().length < 2) await agent.doubt.sleep(WITNESS_MS, signal);
+    await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
+    const ids = dueForWitness(agent);
+    if (signal.aborted || ids.length === 0) continue;
     await attempt(agent, signal, async () => {
-      const tip = tipOf(trail(agent.ledger));
       const not = agent.follower.heads.tipFrom;
-      const hasOther = not !== undefined && agent.rpc.upstreams().length > 1;
-      const ids = [...agent.doubtful];
-      const { contract } = agent.settings;
-      const states = await readTokens(agent.rpc, contract, ids, tip, signal, hasOther ? { not } : {});
+      const reading = hasOtherUpstream(agent) && not !== undefined ? { not } : {};
+      const tip = tipOf(trail(agent.ledger));
+      const states = await readTokens(agent.rpc, agent.settings.contract, ids, tip, signal, reading);
       for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
-      await settle(agent, []);
+      // Whoever is not proven to be gone stays, and is asked about again.
+      const nowMs = agent.now().steadyMs;
+      agent.doubtful = new Map([...agent.doubtful].map(([id, since]) => [id, ids.includes(id) ? nowMs : since]));
+      await settle(agent, ids);
     });
   }
+}
+
+/** At once of another upstream; of the same one only after a while, in which it may have got well. */
+function dueForWitness(agent: Agent): TokenId[] {
+  const limitMs = agent.now().steadyMs - (hasOtherUpstream(agent) ? 0 : WITNESS_MS);
+  return [...agent.doubtful].filter(([, since]) => since <= limitMs).map(([id]) => id);
+}
+
+function hasOtherUpstream(agent: Agent): boolean {
+  return agent.rpc.upstreams().length > 1;
 }
 
 const WITNESS_MS = 5_000;

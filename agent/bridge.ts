@@ -73,6 +73,8 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
     await save(agent);
   }
   agent.headSeenMs = agent.now().steadyMs;
+  // A poll without a usable head ends as quietly as one without news.
+  if (tipOf(trail(agent.ledger)).number < (agent.follower.figures.headBlock ?? Number.POSITIVE_INFINITY)) return;
   agent.isSettled = true;
   if (agent.isRebuilding) await rebuilt(agent);
   const announced = new Set(unread(agent.ledger));
@@ -162,16 +164,22 @@ function quarantined(agent: Agent, id: TokenId): void {
   agent.journal.add("quarantine", { tokenId: String(id), nodeId, code: verdict });
 }
 
+/** Of the journal, over a restart. */
+const KEPT = 200;
+
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
-export async function save(agent: Agent, notes?: Readonly<Record<string, string>>): Promise<void> {
-  if (agent.savedLedger === agent.ledger && notes === undefined) return;
+export async function save(agent: Agent): Promise<void> {
+  const { events, next } = agent.journal.after(agent.savedEntry);
+  if (agent.savedLedger === agent.ledger && events.length === 0) return;
   const genesis = agent.rpc.genesis();
   if (genesis !== undefined) agent.store.bindGenesis(genesis);
   const startedMs = agent.now().steadyMs;
   const ledger = agent.ledger;
   try {
-    await agent.store.save(ledger, notes);
+    const isNews = events.length > 0;
+    await agent.store.save(ledger, isNews ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {});
     agent.savedLedger = ledger;
+    agent.savedEntry = next;
     agent.metrics.committed(agent.now().steadyMs - startedMs);
     mended(agent, "store.unsaved", "store.corrupt");
   } catch (error) {

@@ -70,7 +70,7 @@ async function run(settings: Settings, log: Log): Promise<void> {
   try {
     await firstPass(agent, stop.signal);
     await Promise.all(loops(agent, stop));
-    await save(agent, { journal: JSON.stringify(agent.journal.tail()) });
+    await save(agent);
     if (settings.downOnExit) await agent.device.remove();
   } finally {
     stop.abort();
@@ -94,7 +94,7 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
     [databasePath, `/sys/class/net/${settings.interfaceName}`].find((path) => existsSync(path));
   const privateKey = settings.privateKey ?? (await loadPrivateKey(join(settings.stateDir, "private.key"), isKnownHost));
   const { store, ledger, corrupt } = openStore(databasePath, { chainId, contract });
-  const journal = createJournal({ now: Date.now, restored: JSON.parse(store.note("journal") ?? "[]") });
+  const journal = createJournal({ now: Date.now, restored: entriesIn(store.note("journal")) });
   journal.add("start", { version });
 
   const formerKeys = lastGood === undefined ? [] : [lastGood.conf.privateKey.publicKey];
@@ -167,6 +167,16 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
       throw error;
     }),
   );
+}
+
+/** A journal that does not parse is only a journal. */
+function entriesIn(text: string | undefined): readonly unknown[] {
+  try {
+    const entries: unknown = JSON.parse(text ?? "[]");
+    return Array.isArray(entries) ? entries : [];
+  } catch {
+    return [];
+  }
 }
 
 async function wakeByHeads(agent: Agent, signal: AbortSignal): Promise<void> {

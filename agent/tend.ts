@@ -2,7 +2,7 @@
  * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
-import { exclusively, settleWaiting } from "./access.ts";
+import { exclusively, mayAdd, noteNode, settleWaiting } from "./access.ts";
 import { type Agent, mended, place, report } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
@@ -16,7 +16,7 @@ import { apply } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { firewall } from "./wireguard/firewall.ts";
-import { succeed } from "./wireguard/gateways.ts";
+import { succeed, succession } from "./wireguard/gateways.ts";
 import type { WantedInterface } from "./wireguard/interface.ts";
 import { type Change, repair } from "./wireguard/plan.ts";
 
@@ -56,14 +56,16 @@ export function intervalMs({ settings, lastRead }: Agent): number {
 }
 
 export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void> {
-  const startedMs = agent.now().steadyMs;
   await reconcileInterface(agent);
+  const startedMs = agent.now().steadyMs;
   agent.changedMeanwhile = new Set();
   const found = await agent.device.read(agent.running);
   await exclusively(agent, async () => {
     await agent.device.restore(found, agent.settings.listenPort);
-    if (agent.lastRead.atMs === undefined) adopt(agent, found);
+    const isFirst = agent.lastRead.atMs === undefined;
+    if (isFirst) meetNodes(agent, found);
     chooseGateway(agent, found);
+    if (isFirst) adopt(agent, found);
     // Names resolve anew, roles change: nodes and gateways are few.
     for (const id of agent.nodes.keys()) agent.waiting.add(id);
     await settleWaiting(agent);
@@ -115,20 +117,29 @@ async function reconcileInterface(agent: Agent): Promise<void> {
   if (repairs.length > 0 && agent.isVerified) agent.journal.add("drift-repair", { repairs: repairs.join("; ") });
 }
 
-/** An interface that already runs keeps its peers: those of admitted tokens become ours as they are. */
+/**
+ * An interface that already runs keeps its peers: those of admitted tokens become ours as they are. What the registry
+ * says beyond them is taken as applied, so that the mending of this pass adds it, where it was last seen.
+ */
 function adopt(agent: Agent, found: DeviceState): void {
   for (const admitted of agent.roster.everybody()) {
     const peer = desired(admitted, agent.topology);
-    const running = peer && found.peers.get(peer.key);
     if (peer === undefined) continue;
-    agent.waiting.add(admitted.tokenId);
-    if (running === undefined) continue;
-    // Wherever it roamed to is where it is.
-    const endpoint = running.endpoint === undefined ? undefined : peer.endpoint;
-    const { key, allowedIps, keepalive } = running;
-    agent.running.set(key, { key, allowedIps, keepalive, endpoint });
-    place(agent, admitted.tokenId, key);
+    const running = found.peers.get(peer.key);
+    if (running === undefined && !mayAdd(agent)) agent.waiting.add(admitted.tokenId);
+    else {
+      agent.running.set(peer.key, peer);
+      place(agent, admitted.tokenId, peer.key);
+    }
   }
+}
+
+/** Whoever carries the overlay on a device that already runs goes on carrying it. */
+function meetNodes(agent: Agent, found: DeviceState): void {
+  for (const admitted of agent.roster.everybody()) noteNode(agent, admitted.tokenId, admitted);
+  const carries = (key: PublicKey) => agent.overlay.some((prefix) => found.peers.get(key)?.allowedIps.includes(prefix));
+  const carrier = [...agent.nodes.values()].find(({ key }) => carries(key));
+  agent.succession = succession(carrier?.tokenId, agent.now().wallMs);
 }
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
