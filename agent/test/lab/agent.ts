@@ -7,7 +7,7 @@ import type { Host } from "./host.ts";
 const MAIN = process.env["AGENT_MAIN"] ?? fileURLToPath(new URL("../../main.ts", import.meta.url));
 const HTTP_PORT = 8080;
 
-export class AgentProcess {
+export class AgentProcess implements AsyncDisposable {
   readonly host: Host;
   readonly #running: Running;
   readonly #startedAt = performance.now();
@@ -64,6 +64,10 @@ export class AgentProcess {
 
   end(signal: NodeJS.Signals = "SIGTERM"): Promise<Exit> {
     return this.#running.end(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end("SIGKILL");
   }
 }
 

@@ -8,7 +8,7 @@ export interface Exit {
 }
 
 /** A process that keeps running; its output is kept for questions and error messages. */
-export class Running {
+export class Running implements AsyncDisposable {
   readonly pid: number;
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
@@ -38,6 +38,10 @@ export class Running {
   async end(signal: NodeJS.Signals = "SIGKILL"): Promise<Exit> {
     if (this.isRunning) this.#child.kill(signal);
     return this.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
   }
 
   /** The first match in the output so far, or to come. @throws when the process ends or the deadline passes without one. */
