@@ -73,8 +73,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
     await save(agent);
   }
   agent.headSeenMs = agent.now().steadyMs;
-  // A poll without a usable head ends as quietly as one without news.
-  if (tipOf(trail(agent.ledger)).number < (agent.follower.figures.headBlock ?? Number.POSITIVE_INFINITY)) return;
+  if (!isAtHead(agent)) return;
   agent.isSettled = true;
   if (agent.isRebuilding) await rebuilt(agent);
   const announced = new Set(unread(agent.ledger));
@@ -91,6 +90,14 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
   agent.followedMs = agent.now().steadyMs;
   if (!agent.isCaughtUp) caughtUp(agent);
   await save(agent);
+}
+
+/** A poll without a usable head ends as quietly as one without news. */
+function isAtHead({ ledger, follower, rpc }: Agent): boolean {
+  const told = rpc.upstreams().flatMap(({ healthy, headBlock }) => (healthy ? (headBlock ?? []) : []));
+  const head = follower.figures.headBlock ?? Math.min(...told);
+  const tip = tipOf(trail(ledger));
+  return tip.hash !== ZERO_HASH && tip.number >= head;
 }
 
 /** The history has been read again from its start: what it no longer says goes now. */
