@@ -20,13 +20,15 @@ export class Pinging {
 
   /** Resolves when `count` answers have come since the start. */
   async answered(count: number, deadlineMs = 30_000): Promise<void> {
-    await until(`${count} answers to pings`, deadlineMs, () => answers(this.#ping.output) >= count);
+    await until(`${count} answers to pings`, deadlineMs, () => answers(this.#ping.output).length >= count);
   }
 
-  /** Ends with ping's own count; the last one may still be under way, and is waited for by ping. */
+  /** Whatever was sent after the last answer was still under way, and is not counted. */
   async stop(): Promise<Pings> {
     await this.#ping.end("SIGINT");
-    return summary(this.#ping.output);
+    const received = answers(this.#ping.output);
+    const sent = Math.max(0, ...received);
+    return { sent, received: received.length, lost: sent - new Set(received).size };
   }
 }
 
@@ -39,12 +41,6 @@ export async function reaches(host: Host, address: string, deadlineMs = 300): Pr
 
 const C_LOCALE = { ...process.env, LC_ALL: "C" };
 
-function answers(output: string): number {
-  return output.match(/bytes from .* time=/g)?.length ?? 0;
-}
-
-function summary(output: string): Pings {
-  const [, sent, received] = /([0-9]+) packets transmitted, ([0-9]+) received/.exec(output) ?? [];
-  if (sent === undefined || received === undefined) throw new Error(`ping gave no summary:\n${output.slice(-2000)}`);
-  return { sent: Number(sent), received: Number(received), lost: Number(sent) - Number(received) };
+function answers(output: string): number[] {
+  return [...output.matchAll(/bytes from .*icmp_seq=([0-9]+) .*time=/g)].map(([, seq]) => Number(seq));
 }
