@@ -1,0 +1,58 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { REFUSALS } from "../model.ts";
+import { FAULT_CODES } from "./health.ts";
+
+const root = new URL("../../monitoring/", import.meta.url);
+const runbook = readFileSync(new URL("RUNBOOK.md", root), "utf8");
+const rules = readFileSync(new URL("prometheus/rules.yml", root), "utf8");
+
+const ALERTS = [...rules.matchAll(/^ +- alert: (\w+)$/gm)].map(([, name = ""]) => name);
+/** Headings that are chapters, and not something to look up. */
+const CHAPTERS = [
+  ...["Runbook", "Alerts", "Reasons", "Settings", "The chain", "This node's token", "Addresses", "The store", "Keys"],
+  ...["The device", "Files", "HTTP", "Quarantine"],
+];
+
+const sections = runbook.split(/^(?=#+ )/m).flatMap((text) => {
+  const [, title] = /^#+ (.*)\n/.exec(text) ?? [];
+  return title === undefined || CHAPTERS.includes(title) ? [] : [{ title, text }];
+});
+
+describe("the runbook", () => {
+  it("has one heading for each fault, each refusal and each alert, and no other", () => {
+    const titles = sections.map(({ title }) => title);
+    expect(titles.toSorted()).toEqual([...FAULT_CODES, ...REFUSALS, ...ALERTS].toSorted());
+  });
+
+  it.each(sections)("tells the symptoms, the meaning and what to do: $title", ({ text }) => {
+    expect(text).toMatch(
+      /^#+ .+\n\n\*\*Symptoms\.\*\* \S.{15,}\n\n\*\*Meaning\.\*\* \S.{15,}\n\n\*\*What to do\.\*\* \S.{3,}\n+$/,
+    );
+  });
+
+  it("leads nowhere that is not there", () => {
+    const anchors = new Set<string>();
+    for (const [, title = ""] of runbook.matchAll(/^#+ (.*)$/gm)) {
+      const anchor = anchorOf(title);
+      // GitHub numbers the second heading of one anchor.
+      anchors.add(anchors.has(anchor) ? `${anchor}-1` : anchor);
+    }
+    const links = [...runbook.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor = ""]) => anchor);
+    expect(links.length).toBeGreaterThan(20);
+    expect(links.filter((anchor) => !anchors.has(anchor))).toEqual([]);
+  });
+
+  it("is where every alert points", () => {
+    const links = [...rules.matchAll(/alert: (\w+)$.*?runbook_url: (\S+)$/gms)];
+    expect(links).toHaveLength(ALERTS.length);
+    for (const [, alert = "", url] of links) expect(url).toBe(`monitoring/RUNBOOK.md#${anchorOf(alert)}`);
+  });
+});
+
+function anchorOf(title: string): string {
+  return title
+    .toLowerCase()
+    .replace(/[^a-z0-9 _-]/g, "")
+    .replaceAll(" ", "-");
+}
