@@ -1,0 +1,50 @@
+/** A WireGuard device in memory: a fake with state. It fails when told to, also half-way through a change. */
+import { AgentError } from "../errors.ts";
+import type { Peer, PublicKey } from "../model.ts";
+import type { Device } from "../wireguard/device.ts";
+import type { RunningPeer } from "../wireguard/dump.ts";
+import type { Change } from "../wireguard/plan.ts";
+
+export class FakeDevice implements Device {
+  readonly peers = new Map<PublicKey, RunningPeer>();
+  /** Peers that were taken away and came back are remembered: a live client would have lost its session. */
+  readonly added: PublicKey[] = [];
+  /** So many changes go through before one fails; no failure without it. */
+  failsAfter: number | undefined;
+
+  async read() {
+    return { publicKey: undefined, listenPort: 51820, peers: new Map(this.peers) };
+  }
+
+  async apply(changes: readonly Change[]): Promise<void> {
+    for (const change of changes) {
+      if (this.failsAfter !== undefined && this.failsAfter-- <= 0) {
+        throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
+      }
+      if (change.kind === "remove") this.peers.delete(change.key);
+      else this.#set(change.peer);
+    }
+  }
+
+  #set(peer: Peer): void {
+    if (!this.peers.has(peer.key)) this.added.push(peer.key);
+    this.peers.set(peer.key, { ...peer, hasPresharedKey: false, latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 });
+  }
+
+  async ensure() {
+    return { isNew: false, repairs: [], faults: [] };
+  }
+  async restore() {
+    return [];
+  }
+  async forget() {}
+  watch(_onChange: () => void, _prefixes: unknown, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+  }
+  async hasIpv6() {
+    return true;
+  }
+  async remove() {
+    this.peers.clear();
+  }
+}
