@@ -171,7 +171,8 @@ function cut(bytes: Buffer, limit: number): string {
 
 // --- order -----------------------------------------------------------------------------------------------------------
 
-function inOrder(events: AccessEvent[]): AccessEvent[] {
+/** By position, and of several in one place the first. */
+export function inOrder(events: AccessEvent[]): AccessEvent[] {
   events.sort((a, b) => comparePositions(a.at, b.at));
   return events.filter((event, i) => {
     const before = events[i - 1];

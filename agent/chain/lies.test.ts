@@ -57,6 +57,21 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.follower.figures.divergences).toBe(1);
   });
 
+  it("are looked for again when looking for them failed", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    chain.whims.set("one", (call) => {
+      const isLate = asksLogs(call) && /"(0xb|0x613131.*)"/.test(JSON.stringify(call.params));
+      return isLate ? refusal("try again later") : undefined;
+    });
+    await mined(chain, watcher, 12, 13);
+    chain.whims.clear();
+    expect(await mined(chain, watcher, 14, 15)).toEqual(["a14", "a15 =a0(+7@11)"]);
+  });
+
   it("for ten blocks are found then", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);

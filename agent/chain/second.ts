@@ -3,15 +3,16 @@
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
 import type { AccessEvent, Advance, BlockRef } from "../model.ts";
-import { dueAt } from "./doubts.ts";
-import { decodeLogs } from "./events.ts";
+import { type Doubt, dueAt } from "./doubts.ts";
+import { decodeLogs, inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import type { Walk } from "./follower.ts";
 import { headersOf, type Target } from "./heads.ts";
 import { parallel } from "./parallel.ts";
-import type { RawLog } from "./questions.ts";
-import { rangeAsker, readRanges } from "./ranges.ts";
-import { another, hasWitness, logsOfBlock } from "./tip.ts";
+import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
+import { Moved } from "./route.ts";
+import type { Choice } from "./rpc.ts";
+import { hasWitness, logsOfBlock } from "./tip.ts";
 
 /** What was read again; without `to` no block becomes final by it. */
 interface Reading {
@@ -19,33 +20,47 @@ interface Reading {
   readonly events: readonly AccessEvent[];
 }
 
-/** One reading at work or done, at most one of each kind. */
+/** At work while `done` is absent. */
+interface Running {
+  done?: Reading | "failed";
+}
+
+/** At most one reading of each kind. */
 export interface Second {
-  doubts: { done?: Reading | "failed" } | undefined;
-  final: { done?: Reading | "failed" } | undefined;
+  /** With what it was to settle. */
+  doubts: { readonly running: Running; readonly doubts: readonly Doubt[] } | undefined;
+  final: Running | undefined;
 }
 
 /** Begins what is due at this head. */
 export function begin(walk: Walk, target: Target): void {
-  const { second, finality, doubts } = walk.follower;
+  const { follower } = walk;
+  const { second, finality, doubts } = follower;
   const due = dueAt(target.head.number, doubts);
   if (second.doubts === undefined && due.singly.length + due.together.length > 0) {
-    walk.follower.doubts = due.rest;
-    second.doubts = running(doubtful(walk, target, due.singly, due.together));
+    follower.doubts = due.rest;
+    const running = run(doubtful(walk, target, due.singly, due.together));
+    second.doubts = { running, doubts: doubts.filter((doubt) => !due.rest.includes(doubt)) };
   }
-  if (second.final === undefined && isDue(finality, target.head)) second.final = running(finalNow(walk, target));
+  if (second.final === undefined && isDue(finality, target.head)) second.final = run(finalNow(walk, target));
 }
 
 /** Tells what is done. */
 export function* told(walk: Walk): Generator<Advance> {
-  const { second, finality } = walk.follower;
-  const [doubts, final] = [second.doubts?.done, second.final?.done];
-  if (doubts !== undefined) second.doubts = undefined;
-  if (final !== undefined) second.final = undefined;
-  if (doubts !== undefined && doubts !== "failed") yield* fitting(walk, doubts);
-  // Asked again with the next block, not sixteen later.
-  if (final === "failed") finality.askedAt = undefined;
-  else if (final !== undefined) yield* fitting(walk, final);
+  const { follower } = walk;
+  const { doubts, final } = follower.second;
+  const settled = doubts?.running.done;
+  if (doubts !== undefined && settled !== undefined) {
+    follower.second.doubts = undefined;
+    if (settled !== "failed") yield* fitting(walk, settled);
+    else follower.doubts = [...follower.doubts, ...doubts.doubts.filter(({ block }) => isHeld(walk, block))];
+  }
+  if (final?.done !== undefined) {
+    follower.second.final = undefined;
+    if (final.done !== "failed") yield* fitting(walk, final.done);
+    // Asked again with the next block, not sixteen later.
+    else follower.finality.askedAt = undefined;
+  }
 }
 
 /** Unfinal blocks up to the final one, at once: there is history to be read above them. */
@@ -54,61 +69,60 @@ export async function* finalised(walk: Walk, target: Target, final: FinalBlock):
   if (reading !== undefined) yield* fitting(walk, reading);
 }
 
-function running(work: Promise<Reading | undefined>): { done?: Reading | "failed" } {
-  const slot: { done?: Reading | "failed" } = {};
+function run(work: Promise<Reading | undefined>): Running {
+  const running: Running = {};
   work.then(
     (reading) => {
-      slot.done = reading ?? "failed";
+      running.done = reading ?? "failed";
     },
     () => {
-      slot.done = "failed";
+      running.done = "failed";
     },
   );
-  return slot;
+  return running;
+}
+
+function isHeld({ trail }: Walk, { number, hash }: BlockRef): boolean {
+  return trail.unfinal.some((held) => held.number === number && held.hash === hash);
 }
 
 /** The chain may have been reorganised since: what does not fit our blocks any more is let go. */
 function* fitting({ trail, follower, options }: Walk, { to, events }: Reading): Generator<Advance> {
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
-  const isOurs = (number: number, hash: string) => number > trail.final.number && (hashes.get(number) ?? hash) === hash;
   const end = to !== undefined && hashes.get(to.number) === to.hash ? to : trail.final;
-  const fresh = events.filter(
-    ({ at, blockHash }) => isOurs(at.block, blockHash) && (hashes.has(at.block) || at.block <= end.number),
-  );
-  const missed = fresh.filter((event) => !isKnown(event));
-  if (missed.length > 0) {
+  const isOurs = ({ at: { block }, blockHash }: AccessEvent) => {
+    // Of a block that was passed over while catching up there is no hash.
+    const isBetween = block > trail.final.number && block <= end.number && !hashes.has(block);
+    return isBetween || hashes.get(block) === blockHash;
+  };
+  const isTold = (event: AccessEvent) =>
+    follower.told.get(event.at.block)?.has(event.at.logIndex) === true || options.knows?.(event) === true;
+  const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(event)));
+  const [first, last] = [missed[0], missed.at(-1)];
+  if (first !== undefined && last !== undefined) {
     follower.figures.divergences += missed.length;
-    const [first, last] = [missed[0], missed.at(-1)];
-    options.onNotice?.({
-      ...{ kind: "missed-logs", count: missed.length },
-      ...{ fromBlock: first?.at.block ?? 0, toBlock: last?.at.block ?? 0 },
-    });
+    const where = { fromBlock: first.at.block, toBlock: last.at.block };
+    options.onNotice?.({ kind: "missed-logs", count: missed.length, ...where });
   }
   if (missed.length > 0 || end !== trail.final) yield { kind: "finalise", to: end, missed };
-
-  function isKnown(event: AccessEvent): boolean {
-    return follower.told.get(event.at.block)?.has(event.at.logIndex) === true || options.knows?.(event) === true;
-  }
 }
 
 async function doubtful(
-  { rpc, contract, options, follower }: Walk,
+  walk: Walk,
   { upstream }: Target,
   singly: readonly BlockRef[],
   together: readonly BlockRef[],
-): Promise<Reading> {
-  const { signal } = options;
-  const logs: RawLog[] = [];
-  const choice = another(rpc, upstream, signal);
-  const some = await parallel(singly, 4, (block) => logsOfBlock(rpc, contract, block, choice, follower.habits));
-  logs.push(...some.flatMap(({ value }) => value));
+): Promise<Reading | undefined> {
+  const { rpc, contract, options, follower } = walk;
   const [first, last] = [together.at(0), together.at(-1)];
-  if (first !== undefined && last !== undefined) {
-    const ask = rangeAsker(rpc, contract, upstream, signal, true);
-    for await (const piece of readRanges(first.number, last.number, ask, follower.reach)) logs.push(...piece.logs);
-  }
-  follower.figures.rereads += singly.length + together.length;
-  return { to: undefined, events: decodeLogs(logs) };
+  return byTwo(walk, upstream, async (choice, ask) => {
+    const some = await parallel(singly, 4, (block) =>
+      logsOfBlock(rpc, contract, block, { ...choice, signal: options.signal }, follower.habits),
+    );
+    const events = decodeLogs(some.flatMap(({ value }) => value));
+    if (first === undefined || last === undefined) return events;
+    return [...events, ...(await inRange(walk, first.number, last.number, ask))];
+  });
 }
 
 async function finalNow(walk: Walk, target: Target): Promise<Reading | undefined> {
@@ -119,38 +133,51 @@ async function finalNow(walk: Walk, target: Target): Promise<Reading | undefined
 
 const NOTHING: Reading = { to: undefined, events: [] };
 
-/**
- * Of the blocks up to the final one; by another upstream's word where there is one, otherwise or if that does not fit by
- * that of the upstream we follow. Undefined where neither fits.
- */
+/** Of the blocks up to the final one; undefined where no upstream's word fits them. */
 async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): Promise<Reading | undefined> {
-  const { rpc, contract, options, follower, trail } = walk;
-  const { signal } = options;
+  const { rpc, options, follower, trail } = walk;
   const to = trail.unfinal.findLast(({ number }) => number <= final.number);
   if (to === undefined) return NOTHING;
   const isOurs =
     to.number === final.number
       ? final.hash === undefined || final.hash === to.hash
-      : await headersOf(rpc, upstream, signal).holds(to);
+      : await headersOf(rpc, upstream, options.signal).holds(to);
   if (!isOurs) {
     options.onNotice?.({ kind: "conflict", block: to.number, upstream });
     follower.figures.divergences++;
     return undefined;
   }
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
-  for (const isWitness of hasWitness(rpc, upstream) ? [true, false] : [false]) {
-    const ask = rangeAsker(rpc, contract, upstream, signal, isWitness);
-    const events: AccessEvent[] = [];
-    try {
-      const pieces = readRanges(trail.final.number + 1, to.number, ask, follower.reach);
-      for await (const { logs } of pieces) events.push(...decodeLogs(logs));
-    } catch {
-      signal.throwIfAborted();
-      continue;
-    }
-    follower.figures.rereads += to.number - trail.final.number;
+  const reading = await byTwo(walk, upstream, async (_, ask) => {
+    const events = await inRange(walk, trail.final.number + 1, to.number, ask);
     const isFitting = events.every(({ at, blockHash }) => (hashes.get(at.block) ?? blockHash) === blockHash);
-    if (isFitting) return { to, events };
-  }
-  return undefined;
+    if (!isFitting) throw new Moved("logs of other blocks");
+    return events;
+  });
+  return reading && { ...reading, to };
+}
+
+/**
+ * By the upstream that we follow and by another one where there is one: whichever left something out, the other may not
+ * have. Undefined where both fail.
+ */
+async function byTwo(
+  { rpc, contract, options: { signal } }: Walk,
+  upstream: string,
+  read: (choice: Choice, ask: AskRange) => Promise<readonly AccessEvent[]>,
+): Promise<Reading | undefined> {
+  const choices = hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}];
+  const readings = await Promise.allSettled(
+    choices.map((choice) => read(choice, rangeAsker(rpc, contract, upstream, signal, "not" in choice))),
+  );
+  signal.throwIfAborted();
+  const done = readings.filter((reading) => reading.status === "fulfilled");
+  return done.length === 0 ? undefined : { to: undefined, events: done.flatMap(({ value }) => value) };
+}
+
+async function inRange(walk: Walk, from: number, to: number, ask: AskRange): Promise<readonly AccessEvent[]> {
+  const events: AccessEvent[] = [];
+  for await (const { logs } of readRanges(from, to, ask, walk.follower.reach)) events.push(...decodeLogs(logs));
+  walk.follower.figures.rereads += to - from + 1;
+  return events;
 }
