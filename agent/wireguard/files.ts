@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { type Peer, PrivateKey } from "../model.ts";
 import { type Backup, backupName, kept, parseBackupName } from "./backups.ts";
@@ -20,7 +20,7 @@ export interface Generation {
 export interface Files {
   readonly path: string;
   /**
-   * Writes the generation as `wg0.conf` and as a backup, in slices; one call at a time.
+   * Writes the generation as `wg0.conf` and as a backup, in slices.
    * @throws AgentError config.unwritten, and then the file that was there is still whole
    */
   write(conf: Conf, peers: Iterable<Peer>): Promise<void>;
@@ -32,7 +32,7 @@ export interface Files {
   list(): Promise<Backup[]>;
   /** @throws AgentError config.no-generation, also for one that is not whole */
   read(generation: number): Promise<Generation>;
-  /** Deletes what `kept` does not keep, and temporary files that a crash left. */
+  /** Deletes what `kept` does not keep, and what a crash left half-written. */
   thin(): Promise<void>;
   /** A path that says that this node has run before; undefined on a fresh one. */
   evidence(): Promise<string | undefined>;
@@ -47,25 +47,37 @@ export interface FilesOptions {
 export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions): Files {
   const path = join(configDir, `${interfaceName}.conf`);
   const backupDir = join(configDir, "backups");
-  const temporary = (directory: string) => join(directory, `.${interfaceName}.conf.${process.pid}${TEMPORARY}`);
+  const draftIn = (directory: string) => join(directory, `.${interfaceName}.conf${TEMPORARY}`);
   let seen: string | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = turn.then(work);
+    turn = done.catch(() => {});
+    return done;
+  };
 
   async function list(): Promise<Backup[]> {
-    const names = await readdir(backupDir).catch(absentIs<string[]>([]));
+    const names = await readdir(backupDir).catch((): string[] => []);
     const backups = names.flatMap((name) => parseBackupName(interfaceName, name) ?? []);
     return backups.sort((a, b) => b.generation - a.generation);
   }
 
   async function backUp(from: string, conf: Conf): Promise<void> {
-    const draft = temporary(backupDir);
+    const draft = draftIn(backupDir);
     await mkdir(backupDir, { recursive: true, mode: 0o700 });
-    await copyFile(from, draft);
-    await rename(draft, join(backupDir, backupName(interfaceName, conf)));
-    await flush(backupDir);
+    try {
+      await copyFile(from, draft);
+      await flush(draft);
+      await rename(draft, join(backupDir, backupName(interfaceName, conf)));
+      await flush(backupDir);
+    } finally {
+      // Half a file would hold the very space that is missing.
+      await rm(draft, { force: true });
+    }
   }
 
   async function write(conf: Conf, peers: Iterable<Peer>): Promise<void> {
-    const draft = temporary(configDir);
+    const draft = draftIn(configDir);
     try {
       await mkdir(configDir, { recursive: true, mode: 0o700 });
       await create(draft, renderConf(conf, peers));
@@ -78,7 +90,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
       await replace(draft, path);
       seen = await fingerprint(path);
       if (failed !== undefined) throw failed.error;
-      await thin();
+      await thin().catch(() => {});
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
       throw new AgentError({ code: "config.unwritten", path, problem: problemOf(cause) }, { cause });
@@ -116,20 +128,15 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
 
   return {
     path,
-    write,
     list,
     read,
     newest,
-    async thin() {
-      for (const directory of [configDir, backupDir]) {
-        for (const name of await readdir(directory).catch(absentIs<string[]>([]))) {
-          const isOurs = name.startsWith(`.${interfaceName}.conf.`) && name.endsWith(TEMPORARY);
-          if (isOurs && join(directory, name) !== temporary(directory))
-            await rm(join(directory, name), { force: true });
-        }
-      }
-      await thin();
-    },
+    write: (conf, peers) => inTurn(() => write(conf, peers)),
+    thin: () =>
+      inTurn(async () => {
+        for (const directory of [configDir, backupDir]) await rm(draftIn(directory), { force: true });
+        await thin();
+      }),
     isIntact: async () => seen !== undefined && seen === (await fingerprint(path)),
     async evidence() {
       if ((await fingerprint(path)) !== undefined) return path;
@@ -148,6 +155,7 @@ export async function loadPrivateKey(path: string, evidence: () => Promise<strin
     const key = PrivateKey.parse(text);
     const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
     if (key === undefined) throw new AgentError({ code: "key.unreadable", path, problem });
+    await sweep(dirname(path), `${basename(path)}.`);
     return key;
   }
   const known = await evidence();
@@ -218,6 +226,13 @@ const TEMPORARY = ".tmp";
 /** A file of 65,536 peers has 12 MB. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
+/** Takes away the drafts that a crash left. */
+async function sweep(directory: string, prefix: string): Promise<void> {
+  for (const name of await readdir(directory).catch(absentIs<string[]>([]))) {
+    if (name.startsWith(prefix) && name.endsWith(TEMPORARY)) await rm(join(directory, name), { force: true });
+  }
+}
+
 /** A new file, mode 0600, on the disk before this returns. */
 async function create(path: string, pieces: Iterable<string>): Promise<void> {
   await rm(path, { force: true });
@@ -258,8 +273,8 @@ async function overwrite(path: string, from: string): Promise<void> {
   }
 }
 
-async function flush(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
+async function flush(path: string): Promise<void> {
+  const handle = await open(path, "r");
   await handle.sync().finally(() => handle.close());
 }
 

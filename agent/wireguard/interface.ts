@@ -77,12 +77,15 @@ export class Interface {
   /** `Device.restore` */
   async restore(found: DeviceState, listenPort: number): Promise<string[]> {
     const repairs: string[] = [];
+    const words = found.listenPort === listenPort ? [] : ["listen-port", `${listenPort}`];
+    // Asked first, because wireguard-go lets go of the port it has before it finds the other one taken.
+    if (words.length > 0 && (await isUdpPortTaken(listenPort))) throw portInUse({ listenPort });
     if (found.publicKey !== this.#options.privateKey.publicKey) {
-      await this.#configure(found.listenPort === listenPort ? [] : ["listen-port", `${listenPort}`], listenPort);
+      await this.#configure(words, listenPort);
       repairs.push("set the private key");
-    } else if (found.listenPort !== listenPort) {
-      const ended = await this.#run("wg", ["set", this.#name, "listen-port", `${listenPort}`]);
-      if (isPortTaken(ended)) throw new AgentError({ code: "device.port-in-use", port: listenPort });
+    } else if (words.length > 0) {
+      const ended = await this.#run("wg", ["set", this.#name, ...words]);
+      if (isPortTaken(ended)) throw portInUse({ listenPort });
       output(ended);
     }
     if (found.listenPort !== listenPort) repairs.push(`listen on port ${listenPort}`);
@@ -121,7 +124,7 @@ export class Interface {
   async #make(wanted: WantedInterface): Promise<void> {
     const overlap = await this.#overlap(wanted);
     if (overlap !== undefined) throw new AgentError(overlap);
-    // Nobody but us: wireguard-go would come up deaf and not say so.
+    // Asked first, so that there is nothing to take back.
     if (await isUdpPortTaken(wanted.listenPort)) throw portInUse(wanted);
     const ended = await this.#run("ip", ["link", "add", "dev", this.#name, "type", "wireguard"]);
     if (isUnknownType(ended)) output(await this.#run("wireguard-go", [this.#name]));

@@ -1,0 +1,253 @@
+/** Ring 2: the door to files, against a real directory. Mounts and full disks are in agent/test/files.e2e.test.ts. */
+import {
+  appendFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
+import { AgentError } from "../errors.ts";
+import { PrivateKey } from "../model.ts";
+import { cidr, drawn, peersOf } from "../test/peers.ts";
+import type { Conf } from "./conf.ts";
+import { type Files, type Generation, inputFile, isUdpPortTaken, loadPrivateKey, openFiles } from "./files.ts";
+
+let root: string;
+let files: Files;
+const privateKey = PrivateKey.generate();
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "dstack-vpn-files-"));
+  files = open();
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const open = (maxBackups = 10) => openFiles({ interfaceName: "wg0", configDir: join(root, "etc"), maxBackups });
+const confPath = () => join(root, "etc/wg0.conf");
+const backupNames = () => readdirSync(join(root, "etc/backups")).sort();
+
+const conf = (generation: number): Conf => ({
+  ...{ generation, writtenAt: Date.UTC(2026, 0, 1, 0, 0, generation), block: 7, privateKey, listenPort: 51820 },
+  ...{ mtu: 1420, addresses: [cidr("10.213.0.1/32")], routes: [cidr("10.213.0.0/16")] },
+});
+const write = (generation: number, drawing: string, to: Files = files) =>
+  to.write(conf(generation), peersOf(drawing).values());
+const drawnGeneration = (found: Generation | undefined) =>
+  found && `${found.conf.generation}: ${found.peers.map((peer) => drawn(peer)).join(" ")}`;
+const faultOf = async (work: Promise<unknown>) => {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  return error instanceof AgentError ? error.fault : error;
+};
+
+describe("a generation", () => {
+  it("is written as wg0.conf and as a backup, for root alone", async () => {
+    await write(1, "A@1!7~25 B@2");
+    expect(backupNames()).toEqual(["wg0-00000001-20260101T000001Z.conf"]);
+    expect(readFileSync(confPath(), "utf8")).toBe(
+      readFileSync(join(root, "etc/backups", backupNames()[0] ?? ""), "utf8"),
+    );
+    expect(statSync(confPath()).mode & 0o777).toBe(0o600);
+    expect(statSync(join(root, "etc/backups", backupNames()[0] ?? "")).mode & 0o777).toBe(0o600);
+    expect(readdirSync(join(root, "etc"))).toEqual(["backups", "wg0.conf"]);
+    expect(drawnGeneration(await open().newest())).toBe("1: A@1!7~25 B@2");
+  });
+
+  it("can be read by its number, and is named where there is none", async () => {
+    await write(1, "A@1");
+    await write(2, "A@1 B@2");
+    expect(drawnGeneration(await files.read(1))).toBe("1: A@1");
+    expect((await files.list()).map(({ generation }) => generation)).toEqual([2, 1]);
+    expect(await faultOf(files.read(3))).toEqual({ code: "config.no-generation", generation: 3 });
+  });
+
+  it("leaves as many backups as are wanted, and others' files alone", async () => {
+    const few = open(3);
+    for (let generation = 1; generation <= 6; generation++) await write(generation, "A@1", few);
+    writeFileSync(join(root, "etc/backups/notes.txt"), "mine");
+    await write(7, "A@1", few);
+    expect(backupNames()).toHaveLength(4);
+    expect(backupNames().at(-1)).toMatch(/-00000007-/);
+    expect(backupNames()).toContain("notes.txt");
+  });
+
+  it("is written after the one before it, however fast they come", async () => {
+    await Promise.all([1, 2, 3, 4].map((generation) => write(generation, "A@1")));
+    expect(drawnGeneration(await open().newest())).toBe("4: A@1");
+    expect(await files.list()).toHaveLength(4);
+  });
+});
+
+describe("wg0.conf", () => {
+  beforeEach(async () => {
+    await write(1, "A@1");
+    await write(2, "A@1 B@2");
+  });
+
+  const ways: readonly (readonly [string, () => void])[] = [
+    ["edited", () => writeFileSync(confPath(), readFileSync(confPath(), "utf8").replace("51820", "51821"))],
+    ["appended to", () => appendFileSync(confPath(), "PostUp = reboot\n")],
+    ["emptied", () => truncateSync(confPath())],
+    ["cut off", () => truncateSync(confPath(), 100)],
+    ["deleted", () => rmSync(confPath())],
+    [
+      "replaced by a directory",
+      () => {
+        rmSync(confPath());
+        mkdirSync(confPath());
+      },
+    ],
+    [
+      "replaced by a link to nowhere",
+      () => {
+        rmSync(confPath());
+        symlinkSync("/nowhere", confPath());
+      },
+    ],
+  ];
+  test.each(ways)("that was %s is noticed, and the newest backup serves in its place", async (_, damage) => {
+    expect(await files.isIntact()).toBe(true);
+    damage();
+    expect(await files.isIntact()).toBe(false);
+    const after = open();
+    expect(drawnGeneration(await after.newest())).toBe("2: A@1 B@2");
+    expect(await after.isIntact()).toBe(false);
+  });
+
+  it("and the newest backup, both damaged, leave the one before", async () => {
+    truncateSync(confPath(), 200);
+    truncateSync(join(root, "etc/backups", backupNames()[1] ?? ""), 200);
+    expect(drawnGeneration(await open().newest())).toBe("1: A@1");
+  });
+
+  it("is intact for an agent that has read it", async () => {
+    const after = open();
+    expect(await after.isIntact()).toBe(false);
+    await after.newest();
+    expect(await after.isIntact()).toBe(true);
+  });
+
+  it("that is a link is replaced; what it pointed to is not touched, nor read", async () => {
+    const elsewhere = join(root, "elsewhere");
+    renameSync(confPath(), elsewhere);
+    const content = readFileSync(elsewhere, "utf8");
+    symlinkSync(elsewhere, confPath());
+    rmSync(join(root, "etc/backups"), { recursive: true });
+    expect(await open().newest()).toBeUndefined();
+    await write(3, "C@3");
+    expect(lstatSync(confPath()).isFile()).toBe(true);
+    expect(readFileSync(elsewhere, "utf8")).toBe(content);
+  });
+
+  it("is the newer one also where no backup can be kept, which is said", async () => {
+    rmSync(join(root, "etc/backups"), { recursive: true });
+    writeFileSync(join(root, "etc/backups"), "in the way");
+    expect(await faultOf(write(3, "C@3"))).toMatchObject({ code: "config.unwritten", path: confPath() });
+    expect(drawnGeneration(await open().newest())).toBe("3: C@3");
+  });
+
+  it("is left as it was where the new one cannot be written", async () => {
+    mkdirSync(join(root, "etc/.wg0.conf.tmp"));
+    expect(await faultOf(write(3, "C@3"))).toMatchObject({ code: "config.unwritten", path: confPath() });
+    expect(drawnGeneration(await open().newest())).toBe("2: A@1 B@2");
+  });
+
+  it("is cleaned of the drafts of a crash", async () => {
+    for (const draft of ["etc/.wg0.conf.tmp", "etc/backups/.wg0.conf.tmp"]) writeFileSync(join(root, draft), "half");
+    await files.thin();
+    expect(readdirSync(join(root, "etc"))).toEqual(["backups", "wg0.conf"]);
+    expect(backupNames()).toHaveLength(2);
+  });
+});
+
+describe("evidence of an earlier life", () => {
+  it("is a configuration, whatever is in it, or a backup", async () => {
+    expect(await files.evidence()).toBeUndefined();
+    mkdirSync(join(root, "etc/backups"), { recursive: true });
+    expect(await files.evidence()).toBeUndefined();
+    writeFileSync(confPath(), "");
+    expect(await files.evidence()).toBe(confPath());
+    rmSync(confPath());
+    await write(1, "A@1");
+    rmSync(confPath());
+    expect(await files.evidence()).toBe(join(root, "etc/backups"));
+  });
+});
+
+describe("the private key", () => {
+  const path = () => join(root, "state/private.key");
+  const fresh = async () => undefined;
+
+  it("is made once, for root alone, and is the same from then on", async () => {
+    const first = await loadPrivateKey(path(), fresh);
+    expect(readFileSync(path(), "utf8")).toBe(`${first.reveal()}\n`);
+    expect(statSync(path()).mode & 0o777).toBe(0o600);
+    expect((await loadPrivateKey(path(), async () => "/etc/wireguard/wg0.conf")).reveal()).toBe(first.reveal());
+    expect(readdirSync(join(root, "state"))).toEqual(["private.key"]);
+  });
+
+  it("is one for all who ask at once", async () => {
+    const keys = await Promise.all(Array.from({ length: 8 }, () => loadPrivateKey(path(), fresh)));
+    expect(new Set(keys.map((key) => key.reveal())).size).toBe(1);
+  });
+
+  it("is never made where there was one", async () => {
+    const lost = loadPrivateKey(path(), async () => "/etc/wireguard/wg0.conf");
+    expect(await faultOf(lost)).toEqual({ code: "key.lost", path: path(), evidence: "/etc/wireguard/wg0.conf" });
+    expect(existsSync(path())).toBe(false);
+  });
+
+  test.each([
+    ["empty", "", "it is empty"],
+    ["half a key", "half a k", "it is not a WireGuard private key"],
+    ["zeros", `${"A".repeat(43)}=\n`, "it is not a WireGuard private key"],
+    ["two keys", `${PrivateKey.generate().reveal()}\n`.repeat(2), "it is not a WireGuard private key"],
+  ])("is never replaced where it is %s", async (_, content, problem) => {
+    mkdirSync(join(root, "state"));
+    writeFileSync(path(), content);
+    expect(await faultOf(loadPrivateKey(path(), fresh))).toEqual({ code: "key.unreadable", path: path(), problem });
+    expect(readFileSync(path(), "utf8")).toBe(content);
+  });
+
+  it("is never replaced where it cannot be read", async () => {
+    mkdirSync(path(), { recursive: true });
+    expect(await faultOf(loadPrivateKey(path(), fresh))).toMatchObject({ code: "key.unreadable", problem: "EISDIR" });
+  });
+
+  it("is not made where it cannot be kept", async () => {
+    writeFileSync(join(root, "state"), "a file in the way");
+    expect(await faultOf(loadPrivateKey(path(), fresh))).toMatchObject({ code: "key.unreadable" });
+  });
+
+  it("leaves no drafts of an earlier crash behind", async () => {
+    await loadPrivateKey(path(), fresh);
+    writeFileSync(`${path()}.0badcafe.tmp`, PrivateKey.generate().reveal());
+    await loadPrivateKey(path(), fresh);
+    expect(readdirSync(join(root, "state"))).toEqual(["private.key"]);
+  });
+});
+
+it("an input file can be opened through its descriptor, and has no name", async () => {
+  const file = await inputFile("secret\n");
+  expect(readFileSync(`/proc/self/fd/${file.fd}`, "utf8")).toBe("secret\n");
+  expect((await file.stat()).nlink).toBe(0);
+  expect((await file.stat()).mode & 0o777).toBe(0o600);
+  await file.close();
+});
+
+it("a UDP port that nobody has is free", async () => {
+  expect(await isUdpPortTaken(1)).toBe(false);
+});
