@@ -28,10 +28,13 @@ export interface RawLog {
 
 const STATE_MS = 3_000;
 const LOGS_MS = 10_000;
+/** Blocks carry the hashes of all their transactions: 25,000 of them fit. Logs and calls may be larger. */
+const STATE_BYTES = 2 * 1024 * 1024;
+const STATE = { deadlineMs: STATE_MS, maxBytes: STATE_BYTES };
 
 /** @throws RpcError absent, where the chain has no such block yet */
 export function headOf(tag: Tag): Question<Block> {
-  const question = { method: "eth_getBlockByNumber", params: [tag, false], deadlineMs: STATE_MS, parse: block };
+  const question = { method: "eth_getBlockByNumber", params: [tag, false], ...STATE, parse: block };
   return tag === "latest" ? { ...question, head: ({ number }) => number } : question;
 }
 
@@ -42,7 +45,7 @@ export function blockByNumber(number: number): Question<Block> {
     if (found.number !== number) throw new Malformed("the block has another number than the one asked for");
     return found;
   };
-  return { method: "eth_getBlockByNumber", params: [quantity(number), false], deadlineMs: STATE_MS, parse };
+  return { method: "eth_getBlockByNumber", params: [quantity(number), false], ...STATE, parse };
 }
 
 /** @throws RpcError absent, where the upstream has no such block */
@@ -52,7 +55,7 @@ export function blockByHash(hash: Hash): Question<Block> {
     if (found.hash !== hash) throw new Malformed("the block has another hash than the one asked for");
     return found;
   };
-  return { method: "eth_getBlockByHash", params: [hash, false], deadlineMs: STATE_MS, parse };
+  return { method: "eth_getBlockByHash", params: [hash, false], ...STATE, parse };
 }
 
 /** Logs of other addresses are dropped: an upstream that ignores the filter adds nothing to what we asked. */
@@ -72,18 +75,18 @@ export function logs(filter: LogFilter): Question<readonly RawLog[]> {
 
 export function blockNumber(): Question<number> {
   const parse = (result: unknown) => natural(result, "the block number");
-  return { method: "eth_blockNumber", params: [], deadlineMs: STATE_MS, parse, head: (number) => number };
+  return { method: "eth_blockNumber", params: [], ...STATE, parse, head: (number) => number };
 }
 
 export function chainId(): Question<number> {
   const parse = (result: unknown) => natural(result, "the chain id");
-  return { method: "eth_chainId", params: [], deadlineMs: STATE_MS, parse };
+  return { method: "eth_chainId", params: [], ...STATE, parse };
 }
 
 /** The contract's code as hex, `0x` where there is none. */
 export function code(address: Address, at: At): Question<string> {
   const parse = (result: unknown) => hex(result, "the code");
-  return { method: "eth_getCode", params: [address, blockParameter(at)], deadlineMs: STATE_MS, parse };
+  return { method: "eth_getCode", params: [address, blockParameter(at)], ...STATE, parse };
 }
 
 /** What the call returns, as lower-case hex. @throws RpcError reverted, where the contract refuses */
@@ -97,7 +100,7 @@ export function subscribeNewHeads(): Question<string> {
     if (typeof result !== "string" || result.length > 128) throw new Malformed("the subscription id is no short text");
     return result;
   };
-  return { method: "eth_subscribe", params: ["newHeads"], deadlineMs: STATE_MS, parse };
+  return { method: "eth_subscribe", params: ["newHeads"], ...STATE, parse };
 }
 
 /** EIP-1898 for hashes: a number names another block after a reorg, a hash never does. */

@@ -267,8 +267,19 @@ describe("an upstream", () => {
     expect(it.rpc.upstreams()[0]?.errors.inconsistent).toBe(1);
   });
 
-  it("never has more than eight requests in flight", async () => {
-    const { rpc, proxies } = await rig();
+  it("keeps a head start over its near equals", async () => {
+    const it = await firstPreferred();
+    it.first.misbehave({ kind: "delay", ms: 100 });
+    it.second.misbehave({ kind: "delay", ms: 85 });
+    const askedOf = async (only = "") => {
+      for (let i = 0; i < 8; i++) await it.rpc.ask(headOf("latest"), { only });
+    };
+    await Promise.all(it.names.map(askedOf));
+    expect((await it.rpc.ask(headOf("latest"))).upstream).toBe(it.names[0]);
+  });
+
+  it.each(["http", "ws"] as const)("never has more than eight requests in flight over %s", async (scheme) => {
+    const { rpc, proxies } = await rig({ schemes: [scheme] });
     await rpc.ask(headOf("latest"));
     proxies[0]?.misbehave({ kind: "delay", ms: 20 });
     await Promise.all(Array.from({ length: 40 }, () => rpc.ask(headOf("latest"))));
@@ -349,14 +360,21 @@ describe("whose chain it is", () => {
     const fault = { code: "chain.wrong-network", upstream: it.names[0], expected: 31_337, got: 1 };
     expect(it.rpc.upstreams()[0]).toMatchObject({ healthy: false, fault, errors: { "wrong-network": 1 } });
     expect(it.changes).toEqual([{ kind: "refused", upstream: it.names[0], fault }]);
-    expect(it.proxies[0]?.calls.every(({ method }) => method !== "eth_blockNumber")).toBe(true);
+    expect(it.proxies[0]?.calls.map(({ method }) => method)).toEqual([
+      "eth_chainId",
+      "eth_getBlockByNumber",
+      "eth_getCode",
+    ]);
   });
 
-  it("is the error where no upstream serves ours", async () => {
-    const { rpc } = await rig({ expect: { chainId: 8_453 } });
-    await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({
-      fault: { code: "chain.wrong-network", expected: 8_453, got: 31_337 },
-    });
+  it("is the error where no upstream serves ours, and is not asked again with every question", async () => {
+    const { rpc, proxies } = await rig({ expect: { chainId: 8_453 } });
+    for (let i = 0; i < 3; i++) {
+      await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({
+        fault: { code: "chain.wrong-network", expected: 8_453, got: 31_337 },
+      });
+    }
+    expect(proxies[0]?.count("eth_chainId")).toBe(1);
   });
 
   it("is a matter of genesis too, where it is pinned", async () => {
@@ -545,6 +563,26 @@ describe("a WebSocket upstream", () => {
       ),
     );
     expect(proxies[0]?.count("eth_chainId")).toBeGreaterThan(before);
+  });
+
+  it("is verified as a whole on one connection", async () => {
+    const { rpc } = await rig({
+      schemes: ["ws"],
+      before: ([proxy]) =>
+        proxy?.misbehave(
+          { kind: "reset" },
+          {
+            times: 1,
+            when: ({ params }) => {
+              if (params[0] !== "0x0") return false;
+              proxy.backend = new ScriptedChain({ chainId: 1 }).answer;
+              return true;
+            },
+          },
+        ),
+      expect: { chainId: 31_337 },
+    });
+    await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({ fault: { code: "chain.wrong-network", got: 1 } });
   });
 
   it("that knows no subscriptions still answers", async () => {

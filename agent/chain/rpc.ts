@@ -40,6 +40,8 @@ export interface Question<T> {
   readonly params: readonly unknown[];
   /** For each upstream tried, from the first byte sent to the last byte read. */
   readonly deadlineMs: number;
+  /** A longer reply is refused unread; 8 MB without it, and over a WebSocket always. */
+  readonly maxBytes?: number;
   readonly parse: (result: unknown) => T;
   /** The chain's head, where the answer tells it. */
   head?(value: T): number;
@@ -133,6 +135,7 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
 interface Preference {
   last: Upstream | undefined;
 }
+const HEAD_START = 0.7;
 
 /** Each upstream is tried at most this often for one question: a lone one deserves a second chance at once. */
 const MAX_TRIES = 2;
@@ -194,9 +197,7 @@ function best(
   now: number,
 ): Upstream | undefined {
   const rank = (one: Upstream) =>
-    1e6 * (tries.get(one) ?? 0) +
-    one.cost(now) * (one === preference.last ? 0.7 : 1) -
-    (one === preference.last ? 2 : 0);
+    1e6 * (tries.get(one) ?? 0) + one.cost(now) * (one === preference.last ? HEAD_START : 1);
   return ready.toSorted((a, b) => rank(a) - rank(b))[0];
 }
 

@@ -166,6 +166,41 @@ describe("an exchange over HTTP", () => {
     expect(performance.now() - startedAt).toBeLessThan(1_400);
   });
 
+  it("refuses more than was expected of the question", async () => {
+    const transport = carrier();
+    const request = { id: 1, text: JSON.stringify({ id: 1, method: "long" }), deadlineMs: 10_000 };
+    await expect(transport.exchange({ ...request, maxBytes: 2 ** 20 })).rejects.toMatchObject({ kind: "oversize" });
+    expect(await transport.exchange(request)).toMatchObject({ result: long });
+    transport.close();
+  });
+
+  it("reads large answers one at a time, and small ones beside them", async () => {
+    const transport = carrier();
+    proxy.misbehave({ kind: "drip", bytes: 2 ** 20, everyMs: 80 }, { method: "long", times: 1 });
+    const done: string[] = [];
+    const note = (name: string) => () => done.push(name);
+    const slow = send(transport, { method: "long" }).then(note("slow"));
+    await new Promise((resolve) => setTimeout(resolve, 160));
+    await Promise.all([
+      slow,
+      send(transport, { method: "long" }).then(note("quick")),
+      send(transport).then(note("small")),
+    ]);
+    expect(done).toEqual(["small", "slow", "quick"]);
+    transport.close();
+  });
+
+  it("lets the next large answer pass when one is given up", async () => {
+    const transport = carrier();
+    proxy.misbehave({ kind: "drip", bytes: 2 ** 20, everyMs: 200 }, { method: "long", times: 1 });
+    const given = expect(send(transport, { method: "long", deadlineMs: 300 })).rejects.toMatchObject({
+      kind: "timeout",
+    });
+    expect(await send(transport, { method: "long" })).toMatchObject({ result: long });
+    await given;
+    transport.close();
+  });
+
   it("inflates gzip", async () => {
     const transport = carrier();
     const text = gzipSync(JSON.stringify({ jsonrpc: "2.0", id: 1, ...WELL }));

@@ -20,6 +20,8 @@ export interface WireRequest {
   /** The JSON text. */
   readonly text: string;
   readonly deadlineMs: number;
+  /** Of the inflated reply; `MAX_REPLY_BYTES` at most and by default. */
+  readonly maxBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -28,7 +30,10 @@ export const MAX_IN_FLIGHT = 8;
 export const MAX_RETRY_AFTER_MS = 5_000;
 /** Enough for an error object; what a failing server sends beyond it explains nothing. */
 const MAX_ERROR_BYTES = 64 * 1024;
-/** Above this a reply's parts are looked at in turns of the event loop of their own. */
+/**
+ * Above this a reply waits until the upstream's last large one is parsed, and is looked at in turns of the event loop of
+ * its own: eight hostile replies at a time cost little more memory than one.
+ */
 const LARGE_BYTES = 512 * 1024;
 
 export function overHttp(url: URL): Transport {
@@ -52,8 +57,21 @@ export function overHttp(url: URL): Transport {
   };
   const send = secure ? httpsRequest : httpRequest;
 
+  const turns = queue();
+
   const exchange = (request: WireRequest) =>
-    within(request, async (stop) => replyIn(await respond(request.text, stop)));
+    within(request, async (stop) => {
+      let turn: Promise<() => void> | undefined;
+      const growing = () => {
+        turn ??= turns();
+        return turn;
+      };
+      try {
+        return await replyIn(await respond(request.text, stop), request.maxBytes ?? MAX_REPLY_BYTES, growing);
+      } finally {
+        turn?.then((leave) => leave());
+      }
+    });
 
   /** A kept-alive socket that the server has just closed fails at once and says nothing about the server: the next is tried. */
   async function respond(text: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -108,16 +126,16 @@ export function authorizationOf(url: URL): string | undefined {
 }
 
 /** @throws Trouble for every status but 200 that is not explained by a JSON-RPC error */
-async function replyIn(response: IncomingMessage): Promise<unknown> {
+async function replyIn(response: IncomingMessage, limit: number, growing: Growing): Promise<unknown> {
   const status = response.statusCode ?? 0;
   const isError = status >= 400 && status !== 429 && status !== 503;
   if (status !== 200 && !isError) {
     response.destroy();
     throw refusalOf(status, response.headers["retry-after"]);
   }
-  if (!isError) return parseInTurns(await bodyOf(response, MAX_REPLY_BYTES));
+  if (!isError) return parseInTurns(await bodyOf(response, limit, growing));
   try {
-    const reply = parseJson(await bodyOf(response, MAX_ERROR_BYTES));
+    const reply = parseJson(await bodyOf(response, MAX_ERROR_BYTES, growing));
     if (isErrorReply(reply)) return reply;
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
@@ -132,7 +150,10 @@ export function refusalOf(status: number, retryAfter: string | undefined): Troub
   return new Trouble(status === 429 || status === 503 ? "rate-limit" : "http-status", `HTTP ${status}`, retryAfterMs);
 }
 
-async function bodyOf(response: IncomingMessage, limit: number): Promise<Buffer> {
+/** Asked by a body that grows large; it goes on when this resolves. */
+type Growing = () => Promise<unknown>;
+
+async function bodyOf(response: IncomingMessage, limit: number, growing: Growing): Promise<Buffer> {
   const oversize = () => new Trouble("oversize", `over ${limit} bytes`);
   const encoding = response.headers["content-encoding"]?.toLowerCase() ?? "identity";
   if (!["identity", "", "gzip", "x-gzip"].includes(encoding)) {
@@ -155,9 +176,12 @@ async function bodyOf(response: IncomingMessage, limit: number): Promise<Buffer>
       reject(error);
     };
     const take = (chunk: Buffer) => {
+      const isGrowing = inflated <= LARGE_BYTES && inflated + chunk.length > LARGE_BYTES;
       inflated += chunk.length;
-      if (inflated > limit) fail(oversize());
-      else chunks.push(chunk);
+      if (inflated > limit) return fail(oversize());
+      chunks.push(chunk);
+      if (isGrowing) growing().then(() => (inflate ?? response).resume(), fail);
+      if (isGrowing) (inflate ?? response).pause();
     };
     const finish = () => resolve(Buffer.concat(chunks, inflated));
     // Counted on both sides: a gzip stream may inflate to gigabytes, and an endless one to nothing.
@@ -173,6 +197,17 @@ async function bodyOf(response: IncomingMessage, limit: number): Promise<Buffer>
       response.pipe(inflate);
     }
   });
+}
+
+/** One after another: each call resolves when those before have left, with the way to leave. */
+function queue(): () => Promise<() => void> {
+  let last = Promise.resolve();
+  return () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = last;
+    last = promise;
+    return before.then(() => resolve);
+  };
 }
 
 /** 8 MB take some 30 ms to decode and scan and as long to parse; other work goes on in between. */

@@ -105,14 +105,14 @@ export function upstream(options: UpstreamOptions): Upstream {
 
   /** One request, whoever answers it. */
   async function put<T>(question: Question<T>, signal: AbortSignal | undefined): Promise<T> {
-    const { method, params, deadlineMs } = question;
+    const { method, params, deadlineMs, maxBytes } = question;
     stop.signal.throwIfAborted();
     const release = await door.enter(signal);
     const sentAt = performance.now();
     try {
       const id = ++requests;
       const text = JSON.stringify({ jsonrpc: "2.0", id, method, params });
-      const reply = await transport.exchange({ id, text, deadlineMs, signal });
+      const reply = await transport.exchange({ id, text, deadlineMs, maxBytes, signal });
       const value = parsed(question, resultOf(reply, id, method));
       if (question.head !== undefined) learnHead(question.head(value), sentAt);
       answered();
