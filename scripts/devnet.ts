@@ -9,7 +9,7 @@
  * Its accounts are anvil's, whose keys everybody knows: nothing on it is worth or safe anything.
  */
 import { spawn } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Interface } from "ethers";
 import { NETWORKS } from "../agent/config.ts";
@@ -29,6 +29,8 @@ interface Receipt {
 
 const CONTRACT = NETWORKS.devnet.contract;
 const BLOCK_SECONDS = 2;
+/** So long each node gets the token of its place in the list, and with it the same address in every new devnet. */
+const IN_ORDER_MS = 15_000;
 const { abi, bytecode } = readArtifact("DstackAccessNFT");
 const contract = new Interface(JSON.stringify(abi));
 const say = (event: string, fields = {}) => console.log(JSON.stringify({ event, ...fields }));
@@ -36,6 +38,8 @@ const say = (event: string, fields = {}) => console.log(JSON.stringify({ event, 
 const wanted = parseNodes(process.env["DEVNET_NODES"] ?? "");
 const url = startAnvil(process.env["DEVNET_HOST"] ?? "127.0.0.1", process.env["DEVNET_STATE"]);
 const accounts = await answered();
+// A chain that was continued would go on from when it was stopped.
+await rpc("evm_setTime", Date.now());
 await deploy();
 say("devnet.ready", { contract: CONTRACT });
 // The container's healthcheck looks for it.
@@ -58,18 +62,55 @@ function parseNodes(text: string): Wanted[] {
 }
 
 function startAnvil(host: string, state: string | undefined): string {
-  const kept = state === undefined ? [] : ["--state", state, "--state-interval", "30"];
-  const args = ["--host", host, "--port", "8545", "--block-time", String(BLOCK_SECONDS), "--silent", ...kept];
-  say("anvil.starting", { state: state !== undefined && existsSync(state) ? "continued" : "new" });
-  const anvil = spawn(process.env["ANVIL_BIN"] ?? "anvil", args, { stdio: ["ignore", "inherit", "inherit"] });
+  const isOld = state !== undefined && restore(state);
+  const kept = state === undefined ? [] : ["--state", state, "--state-interval", "30", ...genesisOf(state, isOld)];
+  // Old states are large and nobody asks for them; old blocks and logs stay.
+  const args = ["--host", host, "--port", "8545", "--block-time", String(BLOCK_SECONDS), "--prune-history", "100"];
+  say("anvil.starting", { chain: isOld ? "continued" : "new" });
+  // In a process group of its own: told twice to stop, it leaves half a state behind.
+  const anvil = spawn(process.env["ANVIL_BIN"] ?? "anvil", [...args, "--silent", ...kept], {
+    stdio: ["ignore", "inherit", "inherit"],
+    detached: true,
+  });
   anvil.on("error", ({ message }) => {
     console.error(message);
     process.exit(69);
   });
   // It writes the state as it ends, so we end after it.
   anvil.on("exit", (code, signal) => process.exit(signal === null ? (code ?? 1) : 0));
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => anvil.kill(signal));
+  let isStopping = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (!isStopping) anvil.kill("SIGTERM");
+      isStopping = true;
+    });
+  }
   return `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:8545`;
+}
+
+/** Whether there is a chain to go on with. anvil writes its state in place, and a kill leaves half of it: then the one before. */
+function restore(state: string): boolean {
+  const last = `${state}.last`;
+  if (isWhole(state)) copyFileSync(state, last);
+  else if (isWhole(last)) copyFileSync(last, state);
+  else rmSync(state, { force: true });
+  return existsSync(state);
+}
+
+function isWhole(file: string): boolean {
+  try {
+    JSON.parse(readFileSync(file, "utf8"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** anvil makes its genesis block anew at each start; only with the same time does it get the same hash. */
+function genesisOf(state: string, isOld: boolean): string[] {
+  const file = `${state}.genesis`;
+  if (!isOld || !existsSync(file)) writeFileSync(file, String(Math.floor(Date.now() / 1000)));
+  return ["--timestamp", readFileSync(file, "utf8")];
 }
 
 async function rpc<T>(method: string, ...params: unknown[]): Promise<T> {
@@ -118,9 +159,11 @@ function call(account: number, method: string, args: readonly unknown[]): Promis
 async function grantAll(): Promise<void> {
   const left = new Map(wanted.map((node, index) => [node.name, { ...node, account: index + 1 }]));
   for (const name of await everGranted()) left.delete(name);
+  const patientUntil = performance.now() + IN_ORDER_MS;
   while (left.size > 0) {
     for (const node of left.values()) {
       const key = await publicKey(node.name);
+      if (key === undefined && performance.now() < patientUntil) break;
       if (key === undefined) continue;
       await grant(node, node.account, key);
       left.delete(node.name);

@@ -1,0 +1,328 @@
+#!/usr/bin/env bash
+# deploy-docker.sh <verb> [--devnet] [--nodes N] [--yes] [--dry-run]: the system in containers on this machine.
+#
+#   deploy    checks, builds, starts and waits until everything is healthy; safe to repeat. A node whose new image does
+#             not become healthy gets the old one back, and the nodes behind it are not touched.
+#   setup     makes what is missing of .secrets/, once; never overwrites
+#   build     builds the images; without an image registry it makes their bases locally, and says so
+#   start | stop | restart | logs [service...]
+#   status    a table of what runs; not 0 when something is unhealthy
+#   rollback  the deployment before the present one: its images and its settings
+#   cleanup   removes containers, keys, state and images; asks first
+#
+#   --devnet  with a local chain that has the contract, and a grant for each node
+#   --nodes N 1 to 8 nodes, node-a to node-h (default 2)
+#   --yes     asks nothing
+#   --dry-run prints what it would do, and does nothing
+#
+# Settings come from .env (see env.example); besides those HTTP_BIND (127.0.0.1), DASHBOARD_HOSTS, NODE_MEMORY (1g) and
+# DEVNET_PORT (8545). Exit: 0 done, 1 something failed or is unhealthy, 64 wrong usage, 69 this machine lacks something.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PATH:/usr/sbin:/sbin"
+
+readonly AGENT_UID=51820 # of docker/*/Dockerfile
+readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} SECRETS=$PWD/.secrets LETTERS=abcdefgh
+# What was deployed: current/ and previous/, each with its compose files and the environment they were read with.
+readonly STATE=$PWD/.deploy
+
+say() { printf '%s\n' "$*"; }
+stop() {
+  printf 'deploy-docker: %s\n' "$@" >&2
+  exit 1
+}
+usage() {
+  sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0" >&2
+  exit 64
+}
+# Whatever changes anything goes through here.
+act() {
+  if [ -n "$dry_run" ]; then say "would: $*"; else "$@"; fi
+}
+
+# shellcheck source=scripts/deploy/preflight.sh
+. scripts/deploy/preflight.sh
+# shellcheck source=scripts/deploy/images.sh
+. scripts/deploy/images.sh
+# shellcheck source=scripts/deploy/health.sh
+. scripts/deploy/health.sh
+
+main() {
+  verb='' devnet='' node_count='' yes='' dry_run='' services=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --devnet) devnet=1 ;;
+      --nodes)
+        [[ ${2:-} =~ ^[1-8]$ ]] || usage
+        node_count=$2
+        shift
+        ;;
+      --yes) yes=1 ;;
+      --dry-run) dry_run=1 ;;
+      -*) usage ;;
+      *) if [ -z "$verb" ]; then verb=$1; else services+=("$1"); fi ;;
+    esac
+    shift
+  done
+  case $verb in
+    deploy | setup | build | status | rollback | cleanup) [ ${#services[@]} = 0 ] || usage ;;
+    start | stop | restart | logs) ;;
+    *) usage ;;
+  esac
+  settle
+  preflight
+  [ "$verb" = status ] || [ "$verb" = logs ] || [ -n "$dry_run" ] || lock
+  "verb_$verb"
+}
+
+# --- settings -----------------------------------------------------------------------------------
+
+# A setting of the environment, else of .env, whose lines are read and never run.
+setting() {
+  local value=${!1:-}
+  if [ -z "$value" ] && [ -f .env ]; then
+    value=$(sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1=[[:space:]]*//p" .env | tail -n 1 |
+      sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/([[:space:]]+#.*|[[:space:]]+)$//")
+  fi
+  printf %s "$value"
+}
+
+# What the present deployment was told.
+remembered() {
+  [ ! -f "$STATE/current/env" ] || sed -n "s/^$1=//p" "$STATE/current/env"
+}
+
+settle() {
+  if [ "$verb" != deploy ] && [ "$verb" != setup ] && [ "$verb" != build ]; then
+    devnet=${devnet:-$(remembered DEPLOYED_DEVNET)}
+    node_count=${node_count:-$(remembered DEPLOYED_NODES)}
+  fi
+  node_count=${node_count:-2}
+  local i
+  nodes=() rest=(mullvad-proxy monitoring)
+  for ((i = 0; i < node_count; i++)); do nodes+=("node-${LETTERS:i:1}"); done
+  [ "$node_count" = 1 ] || rest+=(web)
+  if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
+}
+
+wireguard_port() { echo $((51820 + $1)); }
+http_port() { echo $((8080 + $1 + ($1 > 1))); } # 8082 is the dashboard's
+
+# in_deployment <current|next|previous> <argument of compose>...
+in_deployment() {
+  local of=$STATE/$1
+  shift
+  local files=$of/docker-compose.yml
+  [ ! -f "$of/nodes.yml" ] || files+=:$of/nodes.yml
+  COMPOSE_FILE=$files COMPOSE_PROFILES=$(sed -n 's/^DEPLOYED_DEVNET=1$/devnet/p' "$of/env") \
+    "${compose[@]}" --project-directory "$PWD" -p "$PROJECT" --env-file "$of/env" "$@"
+}
+
+lock() {
+  (umask 077 && mkdir -p "$STATE")
+  echo '*' >"$STATE/.gitignore"
+  exec 9>"$STATE/lock"
+  flock -n 9 || stop "another deploy-docker.sh is at work here"
+}
+
+# --- verbs --------------------------------------------------------------------------------------
+
+verb_setup() {
+  [ -d "$SECRETS" ] || act mkdir -m 0700 "$SECRETS"
+  secret admin_token "$(setting ADMIN_TOKEN)"
+  secret rpc_url "$(rpc_url)"
+}
+
+rpc_url() {
+  if [ -n "$devnet" ]; then
+    echo http://devnet:8545
+  elif [ -n "$(setting RPC_URL_FILE)" ]; then
+    cat "$(setting RPC_URL_FILE)"
+  else
+    setting RPC_URL
+  fi
+}
+
+# secret <name> <value>: a value that is given is written where it differs; one that is not is made once and kept.
+secret() {
+  local file=$SECRETS/$1 value=$2
+  if [ -z "$value" ]; then
+    [ ! -s "$file" ] || return 0
+    value=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')
+  fi
+  [ "$(cat "$file" 2>/dev/null)" != "$value" ] || return 0
+  say "writing .secrets/$1"
+  [ -z "$dry_run" ] || return 0
+  (umask 077 && printf '%s\n' "$value" >"$file.new")
+  # The containers' user reads it. Who is not root cannot give it away, and relies on the closed directory instead.
+  chown "$AGENT_UID" "$file.new" 2>/dev/null || chmod 0644 "$file.new"
+  mv "$file.new" "$file"
+}
+
+verb_build() { build_images; }
+
+verb_deploy() {
+  local started=$SECONDS
+  verb_setup
+  build_images
+  describe_deployment
+  if [ -n "$dry_run" ]; then
+    say "would: start ${nodes[*]} ${devnet:+devnet }${rest[*]} and wait until they are healthy"
+    return
+  fi
+  if ! bring_up next; then
+    say "the new deployment did not become healthy:"
+    show_why next
+    [ -f "$STATE/current/env" ] || stop "there is no earlier deployment to go back to: see the lines above"
+    say "going back to the one before"
+    bring_up current || stop "that one is not healthy either: ./scripts/deploy-docker.sh logs"
+    stop "the earlier deployment runs again"
+  fi
+  if ! cmp -s "$STATE/next/env" "$STATE/current/env" || ! cmp -s "$STATE/next/docker-compose.yml" "$STATE/current/docker-compose.yml"; then
+    rm -rf "$STATE/previous"
+    [ ! -d "$STATE/current" ] || mv "$STATE/current" "$STATE/previous"
+    mv "$STATE/next" "$STATE/current"
+  fi
+  forget_images
+  say "deployed in $((SECONDS - started)) s"
+  table || true
+}
+
+# The compose files and their environment, as they will be deployed: .env without its secrets, and what was decided here.
+describe_deployment() {
+  local to=$STATE/next i
+  [ -z "$dry_run" ] || return 0
+  rm -rf "$to"
+  mkdir -m 0700 "$to"
+  # A host without IPv6 has no such settings, and no container there could have them.
+  if [ -d /proc/sys/net/ipv6 ]; then cp docker-compose.yml "$to/"; else sed '/^ *net\.ipv6\./d' docker-compose.yml >"$to/docker-compose.yml"; fi
+  [ "$node_count" -le 2 ] || more_nodes >"$to/nodes.yml"
+  local dashboard=() grants=()
+  for ((i = 0; i < node_count; i++)); do
+    dashboard+=("${nodes[i]}=${nodes[i]}:8080")
+    grants+=("${nodes[i]}:$(wireguard_port "$i"):$([ "$i" = 0 ] && echo gateway || echo node)")
+  done
+  {
+    if [ -f .env ]; then grep -E '^[A-Z_0-9]+=' .env | grep -vE '^(RPC_URL|ADMIN_TOKEN|[A-Z_]*PRIVATE_KEY)(_FILE)?=|^(NODE_ID|LISTEN_PORT)=' || true; fi
+    [ -z "$devnet" ] || echo NETWORK=devnet
+    echo "DEPLOYED_DEVNET=$devnet"
+    echo "DEPLOYED_NODES=$node_count"
+    echo "SECRETS_DIR=$SECRETS"
+    # A new URL starts the nodes anew: the file itself is not part of what compose compares.
+    echo "RPC_URL_SUM=$(sha256sum <"$SECRETS/rpc_url" | cut -c 1-16)"
+    echo "DASHBOARD_NODES=$(IFS=, && echo "${dashboard[*]}")"
+    echo "DEVNET_NODES=$(IFS=, && echo "${grants[*]}")"
+    image_settings
+  } >"$to/env"
+}
+
+# node-c and those behind it, in the terms of docker-compose.yml: its shared parts, repeated here by sed.
+more_nodes() {
+  local i node
+  sed -n '/^x-/,/^services:/p' "$STATE/next/docker-compose.yml"
+  for ((i = 2; i < node_count; i++)); do
+    node=${nodes[i]}
+    cat <<YAML
+  $node:
+    <<: *node
+    hostname: $node
+    environment: { <<: *settings, NODE_ID: $node, LISTEN_PORT: $(wireguard_port "$i"), ALLOWED_HOSTS: "$node,\${ALLOWED_HOSTS:-}" }
+    volumes: ["$node-state:/var/lib/dstack-vpn", "$node-config:/etc/wireguard"]
+    ports: ["$(wireguard_port "$i"):$(wireguard_port "$i")/udp", "\${HTTP_BIND:-127.0.0.1}:$(http_port "$i"):8080"]
+YAML
+  done
+  echo volumes:
+  for ((i = 2; i < node_count; i++)); do printf '  %s-state:\n  %s-config:\n' "${nodes[i]}" "${nodes[i]}"; done
+}
+
+# Node by node where nodes run already, so that a bad image stops at the first; then what depends on them.
+bring_up() {
+  local of=$1 chain=() node
+  [ -z "$devnet" ] || chain=(devnet)
+  if [ -z "$(container node-a)" ]; then
+    up "$of" "${chain[@]}" "${nodes[@]}" || return 1
+  else
+    for node in "${chain[@]}" "${nodes[@]}"; do up "$of" "$node" || return 1; done
+  fi
+  up "$of" "${rest[@]}" || return 1
+  # Fewer nodes than before, or a chain of its own no longer.
+  for node in $(docker ps -a --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Label "com.docker.compose.service"}}'); do
+    [[ " ${chain[*]} ${nodes[*]} ${rest[*]} " == *" $node "* ]] || docker rm -f "$(container "$node")" >/dev/null
+  done
+}
+
+# up <deployment> <service>...: starts them, replacing what differs, and waits.
+up() {
+  in_deployment "$1" up -d --no-deps "${@:2}" >"$STATE/log" 2>&1 || {
+    cat "$STATE/log"
+    return 1
+  }
+  healthy "$@"
+}
+
+verb_start() {
+  deployed
+  act in_deployment current start "${services[@]}"
+  [ -n "$dry_run" ] || healthy current "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
+}
+
+verb_stop() {
+  deployed
+  act in_deployment current stop "${services[@]}"
+}
+
+verb_restart() {
+  deployed
+  act in_deployment current restart "${services[@]}"
+  [ -n "$dry_run" ] || healthy current "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
+}
+
+verb_status() {
+  deployed
+  table
+}
+
+verb_logs() {
+  deployed
+  in_deployment current logs --follow --tail=100 "${services[@]}"
+}
+
+verb_rollback() {
+  [ -f "$STATE/previous/env" ] || stop "there is no earlier deployment"
+  if [ -n "$dry_run" ]; then
+    say "would: start the deployment before this one"
+    return
+  fi
+  node_count=$(sed -n 's/^DEPLOYED_NODES=//p' "$STATE/previous/env")
+  devnet=$(sed -n 's/^DEPLOYED_DEVNET=//p' "$STATE/previous/env")
+  settle
+  bring_up previous || stop "the earlier deployment is not healthy: ./scripts/deploy-docker.sh logs"
+  mv "$STATE/current" "$STATE/next" && mv "$STATE/previous" "$STATE/current" && mv "$STATE/next" "$STATE/previous"
+  table || true
+}
+
+verb_cleanup() {
+  local volumes containers
+  mapfile -t containers < <(docker ps -aq --filter "label=com.docker.compose.project=$PROJECT")
+  mapfile -t volumes < <(docker volume ls -q --filter "label=com.docker.compose.project=$PROJECT")
+  say "this removes ${#containers[@]} containers, the images, .secrets and these volumes with the nodes' keys and state:"
+  [ ${#volumes[@]} = 0 ] || printf '  %s\n' "${volumes[@]}"
+  if [ -z "$yes" ] && [ -z "$dry_run" ]; then
+    local answer=
+    read -r -p "type yes to go on: " answer || true
+    [ "$answer" = yes ] || stop "nothing was removed"
+  fi
+  [ ${#containers[@]} = 0 ] || act docker rm -f "${containers[@]}" >/dev/null
+  [ ${#volumes[@]} = 0 ] || act docker volume rm "${volumes[@]}" >/dev/null
+  mapfile -t containers < <(docker network ls -q --filter "label=com.docker.compose.project=$PROJECT")
+  [ ${#containers[@]} = 0 ] || act docker network rm "${containers[@]}" >/dev/null
+  act remove_images
+  act rm -rf "$SECRETS" "$STATE"
+  [ -n "$dry_run" ] || say "removed"
+}
+
+deployed() {
+  [ -f "$STATE/current/env" ] || stop "nothing is deployed here: ./scripts/deploy-docker.sh deploy"
+}
+
+main "$@"

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2154 # sourced by deploy-docker.sh, whose variables these are
+# How the containers are: waited for after a change, shown in a table, explained when it is bad.
+
+readonly HEALTHY_WITHIN=${HEALTHY_WITHIN:-90} # seconds
+
+container() {
+  docker ps -aq --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$1" | head -n 1
+}
+
+# One word: healthy, starting, unhealthy, waiting (for its grant), or how it ended.
+state_of() {
+  local id state reasons
+  id=$(container "$1")
+  [ -n "$id" ] || { echo absent && return; }
+  state=$(docker inspect -f '{{if eq .State.Status "running"}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
+  if [ "$state" != healthy ] && [[ $1 == node-* ]]; then
+    reasons=$(reasons "$1")
+    [[ $reasons != *'"self.no-token"'* && $reasons != *'"self.key-mismatch"'* ]] || state=waiting
+  fi
+  echo "$state"
+}
+
+# What /ready of a node says, without a published port.
+reasons() {
+  docker exec "$(container "$1")" healthcheck 2>/dev/null || true
+}
+
+# healthy <deployment> <service>...: false after HEALTHY_WITHIN seconds, or when one has ended.
+healthy() {
+  local deadline=$((SECONDS + HEALTHY_WITHIN)) service state left=("${@:2}") next
+  while [ ${#left[@]} -gt 0 ]; do
+    next=()
+    for service in "${left[@]}"; do
+      state=$(state_of "$service")
+      case $state in
+        healthy) say "  $service is healthy" ;;
+        # On a real network nobody here can grant it: it runs, and says what it waits for.
+        waiting) if [ -n "$devnet" ]; then next+=("$service"); else say "  $service waits for its grant"; fi ;;
+        exited | dead | absent | restarting)
+          say "  $service has ended ($state)"
+          return 1
+          ;;
+        *) next+=("$service") ;;
+      esac
+    done
+    left=("${next[@]}")
+    if [ ${#left[@]} -gt 0 ]; then
+      [ $SECONDS -lt $deadline ] || { say "  not healthy after $HEALTHY_WITHIN s: ${left[*]}" && return 1; }
+      sleep 0.5
+    fi
+  done
+}
+
+# The last lines of what is not healthy. The agent's log holds no secret.
+show_why() {
+  local service
+  for service in "${nodes[@]}" "${rest[@]}" ${devnet:+devnet}; do
+    case $(state_of "$service") in
+      healthy | absent) ;;
+      *)
+        say "--- $service: $(reasons "$service")"
+        docker logs --tail 15 "$(container "$service")" 2>&1 | cut -c 1-400
+        ;;
+    esac
+  done
+}
+
+# Not 0 when something is unhealthy, or waits.
+table() {
+  local service state bad=0 i=0 bind
+  bind=$(remembered HTTP_BIND)
+  bind=${bind:-127.0.0.1}
+  printf '%-14s %-10s %s\n' SERVICE STATE WHERE
+  for service in "${nodes[@]}"; do
+    state=$(state_of "$service")
+    [ "$state" = healthy ] || bad=1
+    printf '%-14s %-10s %s\n' "$service" "$state" "udp $(wireguard_port $i), http://$bind:$(http_port $i)/health"
+    i=$((i + 1))
+  done
+  for service in "${rest[@]}" ${devnet:+devnet}; do
+    state=$(state_of "$service")
+    [ "$state" = healthy ] || bad=1
+    printf '%-14s %-10s %s\n' "$service" "$state" "$(where "$service" "$bind")"
+  done
+  grants_awaited
+  return $bad
+}
+
+where() {
+  case $1 in
+    monitoring) echo "http://$2:8082" ;;
+    mullvad-proxy) echo "tcp $(port_of PROXY_PORT 5001), for udp2tcp" ;;
+    web) echo "http://$(overlay_address node-b)/ through the tunnel only" ;;
+    devnet) echo "http://127.0.0.1:$(port_of DEVNET_PORT 8545)" ;;
+  esac
+}
+
+overlay_address() {
+  local address
+  address=$(docker exec "$(container "$1")" healthcheck /wireguard 2>/dev/null | sed -nE 's/.*"addresses":\["([0-9.]+).*/\1/p') || true
+  echo "${address:-<its address>}"
+}
+
+# The command that would grant each node that waits, as the agent says it.
+grants_awaited() {
+  local node detail
+  for node in "${nodes[@]}"; do
+    detail=$(reasons "$node" | grep -oE '"detail":"[^"]*dstack-vpn (grant|set-key)[^"]*"' | cut -d '"' -f 4) || true
+    [ -z "$detail" ] || printf '\n%s: %s\n' "$node" "$detail"
+  done
+}
