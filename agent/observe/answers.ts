@@ -29,15 +29,14 @@ export function refuseMethod(allow: string): RequestHandler {
 
 export function refuseFault(onError: (error: unknown) => void): ErrorRequestHandler {
   return (error: unknown, _request, response, _next) => {
-    if (response.headersSent) response.destroy();
-    else if (error instanceof BadRequest) refuse(response, 400, "bad-request", error.message);
-    else if (error instanceof AgentError) {
+    if (error instanceof BadRequest) return refuse(response, 400, "bad-request", error.message);
+    if (error instanceof AgentError) {
       const { code } = error.fault;
-      refuse(response, code === "config.no-generation" ? 404 : 503, code, error.message);
-    } else {
-      onError(error);
-      refuse(response, 500, "internal", "the agent's log says more");
+      return refuse(response, code === "config.no-generation" ? 404 : 503, code, error.message);
     }
+    onError(error);
+    if (response.headersSent) response.destroy();
+    else refuse(response, 500, "internal", "the agent's log says more");
   };
 }
 

@@ -3,11 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { REFUSALS } from "../model.ts";
 import { NOW, snapshot } from "../test/snapshot.ts";
 import { FAULT_CODES } from "./health.ts";
 import { createMetrics } from "./metrics.ts";
+
+// promtool is quick, but the machine may be busy.
+vi.setConfig({ testTimeout: 60_000 });
 
 const monitoring = fileURLToPath(new URL("../../monitoring/", import.meta.url));
 const text = (path: string) => readFileSync(join(monitoring, path), "utf8");

@@ -1,7 +1,7 @@
-import { request as ask, type IncomingHttpHeaders } from "node:http";
+import { request as ask, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { AgentError } from "../errors.ts";
 import { Secret } from "../model.ts";
 import { NOW, snapshot } from "../test/snapshot.ts";
@@ -9,6 +9,10 @@ import type { PeerView, Snapshot } from "./health.ts";
 import { createJournal } from "./journal.ts";
 import { createMetrics } from "./metrics.ts";
 import { type ServeOptions, serve } from "./server.ts";
+
+/** The machine may be busy; what is waited for comes, and the time is not what is tested. */
+const PATIENTLY = { timeout: 20_000 };
+vi.setConfig({ testTimeout: 60_000 });
 
 const TOKEN = "planted-admin-token-0123456789";
 const HOSTILE = '</script>"\u202e\u0000\ud83d\u{1f600}';
@@ -64,19 +68,17 @@ function get(
   return new Promise<Answer>((resolve, reject) => {
     const { method = "GET", headers = {}, body } = options;
     const request = ask({ host: "127.0.0.1", port, path, method, headers: { host: `localhost:${port}`, ...headers } });
-    request.on("error", reject).on("response", async (response) => {
-      let text = "";
-      for await (const piece of response.setEncoding("utf8")) text += piece;
-      const isJson = response.headers["content-type"]?.startsWith("application/json") && text !== "";
-      resolve({
-        status: response.statusCode ?? 0,
-        headers: response.headers,
-        text,
-        body: isJson ? JSON.parse(text) : undefined,
-      });
-    });
+    request.on("error", reject).on("response", (response) => resolve(answered(response)));
     request.end(body);
   });
+}
+
+async function answered(response: IncomingMessage): Promise<Answer> {
+  let text = "";
+  for await (const piece of response.setEncoding("utf8")) text += piece;
+  const isJson = response.headers["content-type"]?.startsWith("application/json") && text !== "";
+  const { statusCode: status = 0, headers } = response;
+  return { status, headers, text, body: isJson ? JSON.parse(text) : undefined };
 }
 
 /** Sends bytes as they are and gives back what comes until the other side closes. */
@@ -333,7 +335,7 @@ describe("a closed surface", () => {
       if (i % 100 === 0) await sleep(1);
     }
     expect((await get(port, "/live")).status).toBe(200);
-    await expect.poll(() => slow.filter(({ closed }) => closed).length).toBeGreaterThan(400);
+    await expect.poll(() => slow.filter(({ closed }) => closed).length, PATIENTLY).toBeGreaterThan(400);
     expect(slow.filter(({ closed }) => !closed).length).toBeGreaterThan(400);
     expect((await get(port, "/health")).status).toBe(200);
   });
@@ -374,6 +376,35 @@ describe("the administrator", () => {
     const world = snapshot({ wireguard: { listPeers: () => peers(count) } });
     const { port } = await node({ world });
     expect((await get(port, "/wireguard", { headers: asAdmin })).body.peers).toHaveLength(count);
+  });
+
+  it("gets no half of a list for a whole one", async () => {
+    const told: unknown[] = [];
+    function* listPeers() {
+      yield* peers(700);
+      throw new Error("insides");
+    }
+    const { port } = await node({
+      world: snapshot({ wireguard: { listPeers } }),
+      onError: (error) => told.push(error),
+    });
+    await expect(get(port, "/wireguard", { headers: asAdmin })).rejects.toThrow();
+    expect(told).toMatchObject([{ message: "insides" }]);
+  });
+
+  it("may leave half-way without a word", async () => {
+    const told: unknown[] = [];
+    const world = snapshot({ wireguard: { listPeers: () => peers(50_000) } });
+    const { port } = await node({ world, onError: (error) => told.push(error) });
+    await new Promise<void>((resolve) => {
+      const request = ask({ port, path: "/wireguard", headers: { host: "localhost", ...asAdmin } }, (response) => {
+        response.once("data", () => request.destroy()).once("close", resolve);
+      });
+      request.on("error", () => {}).end();
+    });
+    expect((await get(port, "/live")).status).toBe(200);
+    await sleep(50);
+    expect(told).toEqual([]);
   });
 
   it.each([

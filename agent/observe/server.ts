@@ -115,8 +115,10 @@ function routes(options: ServeOptions, now: () => Now): Express {
     if (!isAsked) return answer(response, 200, wireguardView(snapshot()));
     if (!admin.isAdmin(request)) return refuseStranger(response);
     response.set(JSON_HEADERS);
-    // A reader that leaves half-way has what it wanted.
-    await pipeline(Readable.from(unhurried(wireguardPieces(snapshot()))), response).catch(() => {});
+    await pipeline(Readable.from(unhurried(wireguardPieces(snapshot()))), response).catch((error) => {
+      // A reader that leaves half-way has what it wanted.
+      if (error.code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+    });
   });
   post("/resync", () => actions.resync());
   post("/rollback", async (request) => actions.rollback(generationOf(await readBody(request))));
