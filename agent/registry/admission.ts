@@ -89,8 +89,11 @@ export function duty(moment: Moment, token: Token): { role: Role; endpoint: Endp
 
 /** The head at which the next of the token's additions is confirmed; undefined where all of them are. */
 export function nextConfirmation(moment: Moment, token: Token): number | undefined {
-  const blocks = additions(token).flatMap((at) => (isConfirmed(moment, at) ? [] : [at?.block ?? 0]));
-  return blocks.length === 0 ? undefined : Math.min(...blocks) + moment.rules.confirmations - 1;
+  let first: number | undefined;
+  for (const at of additions(token)) {
+    if (at !== undefined && !isConfirmed(moment, at)) first = Math.min(first ?? at.block, at.block);
+  }
+  return first === undefined ? undefined : first + moment.rules.confirmations - 1;
 }
 
 /** The positions that `GRANT_CONFIRMATIONS` counts from. */

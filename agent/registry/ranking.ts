@@ -15,6 +15,7 @@ export function emptyRanking<T>(order: (a: T, b: T) => number, limit: number): R
 export function settled<T>(ranking: Ranking<T>): T[] {
   const { order, limit, added, removed } = ranking;
   const moves = added.length + removed.length;
+  const wasFull = ranking.ranked.length > limit;
   if (moves > MANY) {
     const gone = new Set(removed);
     ranking.ranked = [...ranking.ranked.filter((item) => !gone.has(item)), ...added].sort(order);
@@ -24,6 +25,7 @@ export function settled<T>(ranking: Ranking<T>): T[] {
   }
   ranking.added = [];
   ranking.removed = [];
+  if (!wasFull && ranking.ranked.length <= limit) return added;
   // Nobody further from the edge than there were moves can have crossed it.
   return [...added, ...ranking.ranked.slice(Math.max(0, limit - moves), limit + moves)];
 }

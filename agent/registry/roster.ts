@@ -64,11 +64,12 @@ export function rosterOf(rules: Rules): Roster {
   };
 
   function update(registry: Registry, touched: Iterable<TokenId>, head: number): ReadonlySet<TokenId> {
-    const asked = new Set([...touched, ...reconsidered(head)]);
+    const asked = new Set(touched);
+    for (const id of reconsidered(head)) asked.add(id);
     lastHead = head;
-    for (const id of dependants(registry, [...asked])) asked.add(id);
+    for (const id of dependants(registry, asked)) asked.add(id);
     const self = ours.kind === "found" ? ours.token.id : undefined;
-    const moment = { registry, rules, head, self, winners: new Map() };
+    const moment: Moment = { registry, rules, head, self, winners: new Map() };
 
     const changed = new Set<TokenId>();
     const moved: Entry[] = [];
@@ -102,27 +103,29 @@ export function rosterOf(rules: Rules): Roster {
   }
 
   /** Who leans on the touched: tokens with the same key or the same name, and this node's own token. */
-  function dependants(registry: Registry, touched: readonly TokenId[]): Set<TokenId> {
-    const leaning = new Set<TokenId>();
+  function dependants(registry: Registry, touched: ReadonlySet<TokenId>): TokenId[] {
+    const leaning: Token[] = [];
     const keys = new Set<string>();
     let isOurs = false;
+    const lean = (id: TokenId, state: Token | undefined) => {
+      if (state === undefined) return;
+      const { claim, nodeId } = state;
+      if (nodeId === rules.nodeId) isOurs = true;
+      if (isNamedInSettings(rules, nodeId)) leaning.push(...named(registry, nodeId));
+      if (claim === undefined || otherClaimant(registry.maps, claim.key, id) === undefined) return;
+      if (!keys.has(claim.key)) leaning.push(...claimants(registry, claim.key));
+      keys.add(claim.key);
+    };
     for (const id of touched) {
-      for (const state of [entries.get(id)?.token, token(registry, id)]) {
-        if (state === undefined) continue;
-        const { claim, nodeId } = state;
-        if (nodeId === rules.nodeId) isOurs = true;
-        if (isNamedInSettings(rules, nodeId)) for (const namesake of named(registry, nodeId)) leaning.add(namesake.id);
-        if (claim === undefined || keys.has(claim.key)) continue;
-        if (otherClaimant(registry.maps, claim.key, id) === undefined) continue;
-        keys.add(claim.key);
-        for (const rival of claimants(registry, claim.key)) leaning.add(rival.id);
-      }
+      lean(id, entries.get(id)?.token);
+      lean(id, token(registry, id));
     }
-    if (!isOurs) return leaning;
-    const found = self(registry, rules.nodeId, rules.ownKey);
-    for (const each of [ours, found]) if (each.kind === "found") leaning.add(each.token.id);
-    ours = found;
-    return leaning;
+    if (isOurs) {
+      const found = self(registry, rules.nodeId, rules.ownKey);
+      for (const each of [ours, found]) if (each.kind === "found") leaning.push(each.token);
+      ours = found;
+    }
+    return leaning.map(({ id }) => id);
   }
 
   /** The tokens of which the new head confirms something, or takes a confirmation back. */
@@ -141,11 +144,13 @@ export function rosterOf(rules: Rules): Roster {
     else unconfirmed.set(id, next);
     if (!state?.active) return undefined;
     const judgement = id === moment.self ? undefined : judged(moment, state);
+    const { role, endpoint } = duty(moment, state);
     return {
       token: state,
       key: judgement?.kind === "key" ? judgement.key : undefined,
       refusal: judgement?.kind === "refused" ? judgement.code : undefined,
-      ...duty(moment, state),
+      role,
+      endpoint,
       isQueued: rules.maxTokensPerOwner === 0,
       verdict: before?.verdict ?? "inactive",
     };
@@ -180,17 +185,17 @@ export function rosterOf(rules: Rules): Roster {
 
   function pronounce(entry: Entry, verdict: Verdict, changed: Set<TokenId>): void {
     if (verdict === entry.verdict) return;
-    for (const [counted, by] of [
-      [entry.verdict, -1],
-      [verdict, 1],
-    ] as const) {
-      const count = (counts.get(counted) ?? 0) + by;
-      if (counted === "inactive") continue;
-      if (count === 0) counts.delete(counted);
-      else counts.set(counted, count);
-    }
+    count(entry.verdict, -1);
+    count(verdict, 1);
     if (verdict === "admitted" || entry.verdict === "admitted") changed.add(entry.token.id);
     entry.verdict = verdict;
+  }
+
+  function count(verdict: Verdict, by: 1 | -1): void {
+    if (verdict === "inactive") return;
+    const left = (counts.get(verdict) ?? 0) + by;
+    if (left === 0) counts.delete(verdict);
+    else counts.set(verdict, left);
   }
 
   function admitted(entry: Entry | undefined): Admitted | undefined {

@@ -113,6 +113,18 @@ describe("a store", () => {
     expect(drawnLedger(await reopened())).toBe(drawnLedger(two));
   });
 
+  it("takes nothing of a save that fails half-way, and the next one whole", async () => {
+    const ledger = history(start, "grant 1 A k", 1);
+    const { store } = openStore(path, identity);
+    await expect(store.save(ledger, { journal: Symbol() as never })).rejects.toMatchObject({
+      fault: { code: "store.unsaved" },
+    });
+    expect(store.note("journal")).toBeUndefined();
+    await store.save(ledger);
+    await store.close();
+    expect(drawnLedger(await reopened())).toBe(drawnLedger(ledger));
+  });
+
   it("replaces everything by a ledger that has nothing to do with the last", async () => {
     const { store } = openStore(path, identity);
     await store.save(extended(history(start, "grant 1 A k; announce A l; grant 2 A m; announce A n", 5), "revoke 1"));

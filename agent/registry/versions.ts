@@ -19,6 +19,7 @@ export class Version<Maps extends object, Change> {
 
   /** The maps as this version has them; read from them at once, for asking another version changes them. */
   get maps(): Maps {
+    if ("maps" in this.#place) return this.#place.maps;
     const away: Version<Maps, Change>[] = [];
     let holder: Version<Maps, Change> = this;
     for (; "from" in holder.#place; holder = holder.#place.from) away.push(holder);
@@ -26,7 +27,7 @@ export class Version<Maps extends object, Change> {
       next.#takeOver(holder);
       holder = next;
     }
-    return "maps" in this.#place ? this.#place.maps : this.maps;
+    return this.maps;
   }
 
   /** The version that `write` makes of this one; this very one where it changes nothing, or throws. */
