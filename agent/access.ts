@@ -3,7 +3,7 @@
  * Nothing here reads the device, and nothing costs more when there are more peers.
  */
 import { type Agent, place, report } from "./agent.ts";
-import type { Admitted, Peer, PublicKey, TokenId } from "./model.ts";
+import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
 import { apply } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
@@ -37,30 +37,38 @@ export function exclusively<T>(agent: Agent, work: () => Promise<T>): Promise<T>
 
 /** Only within `exclusively`. */
 export async function settleWaiting(agent: Agent, seenMs?: number): Promise<void> {
-  const derived = derive(agent);
-  const changes = plan(agent.running, derived.wanted);
-  if (changes.length > 0 && !(await carryOut(agent, changes, seenMs))) return;
-  for (const [key, peer] of derived.wanted) {
+  // Taken at once: whoever asks while the device is busy waits for the next turn.
+  const asked = agent.waiting;
+  agent.waiting = new Set();
+  const { wanted, placed, left, doubtful } = derive(agent, asked);
+  const changes = plan(agent.running, wanted);
+  const isDone = changes.length === 0 || (await carryOut(agent, changes, seenMs));
+  for (const id of isDone ? left : asked) agent.waiting.add(id);
+  if (!isDone) return;
+  for (const [key, peer] of wanted) {
     agent.changedMeanwhile?.add(key);
     if (peer === undefined) agent.running.delete(key);
     else agent.running.set(key, peer);
   }
-  for (const [id, key] of derived.placed) {
+  for (const [id, key] of placed) {
     if (key !== undefined) place(agent, id, key);
     else {
       agent.placed.delete(id);
       agent.witnessed.delete(id);
     }
   }
-  agent.waiting = derived.left;
-  const isNewDoubt = [...derived.doubtful.keys()].some((id) => !agent.doubtful.has(id));
-  agent.doubtful = derived.doubtful;
-  if (isNewDoubt) agent.doubt.nudge();
-  const nowMs = agent.now().steadyMs;
+  if ([...doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
+  agent.doubtful = doubtful;
+  forget(agent, changes);
+}
+
+/** What a removal leaves behind: connections that the host's firewall still lets through, and its weight as one of many. */
+function forget(agent: Agent, changes: readonly Change[]): void {
   const removed = changes.filter((change) => change.kind === "remove");
-  if (removed.length > 0) void agent.device.forget(removed.flatMap(({ before }) => before?.allowedIps ?? []));
-  const gone = removed.map(() => nowMs);
-  agent.removals = [...withinWindow(agent.removals, nowMs), ...gone];
+  if (removed.length === 0) return;
+  const nowMs = agent.now().steadyMs;
+  agent.removals = [...withinWindow(agent.removals, nowMs), ...removed.map(() => nowMs)];
+  void agent.device.forget(removed.flatMap(({ before }) => before?.allowedIps ?? []));
 }
 
 /** What the waiting tokens want of the device, as far as it may be done now. */
@@ -74,8 +82,8 @@ interface Derived {
   readonly doubtful: Map<TokenId, number>;
 }
 
-function derive(agent: Agent): Derived {
-  const now = new Map([...agent.waiting].map((id) => [id, peerOf(agent, id)]));
+function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
+  const now = new Map([...asked].map((id) => [id, peerOf(agent, id)]));
   const going = [...now].filter(([id, { peer }]) => agent.placed.get(id)?.key !== peer?.key).map(([id]) => id);
   const losing = going.filter((id) => agent.placed.has(id));
   const nowMs = agent.now().steadyMs;
@@ -111,10 +119,17 @@ function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean }
 
 /** Nodes and gateways are few, and the topology and the firewall ask for all of them. */
 export function noteNode(agent: Agent, id: TokenId, admitted: Admitted | undefined): void {
-  const isNode = admitted !== undefined && (admitted.role !== "member" || admitted.endpoint !== undefined);
-  if (isNode) agent.nodes.set(id, admitted);
-  if (isNode || agent.nodes.delete(id)) agent.tend.nudge();
+  const before = agent.nodes.get(id);
+  const now = admitted !== undefined && isNode(admitted) ? admitted : undefined;
+  if (now !== undefined) agent.nodes.set(id, now);
+  else agent.nodes.delete(id);
+  const isSame =
+    now?.key === before?.key && now?.role === before?.role && isSameEndpoint(now?.endpoint, before?.endpoint);
+  if (!isSame) agent.tend.nudge();
 }
+
+const isNode = ({ role, endpoint }: Admitted) => role !== "member" || endpoint !== undefined;
+const isSameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined) => a?.host === b?.host && a?.port === b?.port;
 
 /** Whatever adds waits until we know all that the chain says, and who we are; whatever removes does not. */
 export function mayAdd(agent: Agent): boolean {

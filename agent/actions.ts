@@ -22,7 +22,7 @@ export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repai
     agent.poll.nudge();
   }
   const repairs = rebuilding ? 0 : await auditAll(agent, signal);
-  await settle(agent, agent.waiting);
+  await settle(agent, [...agent.waiting]);
   agent.tend.nudge();
   return { repairs, rebuilding };
 }

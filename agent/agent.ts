@@ -66,6 +66,10 @@ export interface Agent extends Parts {
   /** The last entry of the journal that is on disk. */
   savedEntry: number;
   readonly roster: Roster;
+  /** Tokens that the ledger's last steps touched and the roster has not judged yet. */
+  readonly touched: Set<TokenId>;
+  /** No rewind waits for the blocks that replace what it dropped. */
+  isWhole: boolean;
   /** The ledger stands where a head stood once; false while history is read. */
   isSettled: boolean;
   /** This process has stood at the head. */
@@ -152,6 +156,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     roster: rosterOf(parts.rules),
     isSettled: isLoaded && settings.bootPolicy === "last-good",
     isCaughtUp: false,
+    touched: new Set(),
+    isWhole: true,
     isTrusted: isLoaded,
     isRebuilding: false,
     headSeenMs: undefined,

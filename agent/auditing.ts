@@ -4,7 +4,7 @@
  */
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { judge, record } from "./bridge.ts";
+import { judge, record, take } from "./bridge.ts";
 import { compare, probeIds, readTokens, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
@@ -44,7 +44,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isFrozen = agent.faults.has("chain.fork-below-finality");
   const at = isFrozen ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tip;
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
-  let repairs = take(agent, differences(ledger.registry, states, tip, false), signal);
+  let repairs = repair(agent, differences(ledger.registry, states, tip, false), signal);
   // An addition must be final: an upstream that makes up a state must not admit anybody.
   const missing = differences(ledger.registry, states, tip, true).flatMap((event) =>
     event.kind === "observed" ? [event.tokenId] : [],
@@ -52,7 +52,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   if (missing.length > 0 && ledger.final.number >= 0 && !isFrozen) {
     const final = agent.ledger;
     const settled = await readTokens(agent.rpc, agent.settings.contract, missing, final.final, signal);
-    repairs += take(agent, differences(final.settled, settled, final.final, true), signal);
+    repairs += repair(agent, differences(final.settled, settled, final.final, true), signal);
   }
   await settle(agent, []);
   return repairs;
@@ -67,16 +67,15 @@ function differences(
   return compare({ get: (id) => token(registry, id) }, states, block, mayAdd);
 }
 
-function take(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal): number {
+function repair(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal): number {
   if (repairs.length === 0 || signal.aborted) return 0;
-  const { ledger, touched } = observe(agent.ledger, repairs);
-  agent.ledger = ledger;
+  take(agent, observe(agent.ledger, repairs));
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
-  record(agent, { kind: "finalise", to: ledger.final, missed: repairs });
+  record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
   // What the state itself says needs no other witness.
   for (const repair of repairs) if (repair.kind === "observed") agent.witnessed.add(repair.tokenId);
-  for (const id of judge(agent, new Set(touched))) agent.waiting.add(id);
+  for (const id of judge(agent)) agent.waiting.add(id);
   return repairs.length;
 }
 
@@ -121,7 +120,7 @@ function isProven(agent: Agent, id: TokenId, state: TokenState): boolean {
   return !state.active || state.owner !== before.owner || state.key !== before.key;
 }
 
-async function attempt(agent: Agent, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
+export async function attempt(agent: Agent, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
   } catch (error) {

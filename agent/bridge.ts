@@ -2,7 +2,7 @@
 import { settle } from "./access.ts";
 import { type Agent, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
-import { follow, type Notice, tipOf } from "./chain/follower.ts";
+import { type FollowOptions, follow, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, type TokenId, ZERO_HASH } from "./model.ts";
@@ -51,45 +51,51 @@ async function judgeStaleness(agent: Agent): Promise<void> {
 /** One poll: every step from where the ledger stands to the head, then the device, then the disk. */
 export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
   const seenMs = agent.now().steadyMs;
-  const touched = new Set<TokenId>();
-  let isWhole = true;
-  const { contract, startBlock } = agent.settings;
-  const options = {
-    contract,
-    startBlock,
-    signal,
-    now: () => agent.now().steadyMs,
-    onNotice: (notice: Notice) => tellNotice(agent, notice),
-  };
-  for await (const step of follow(agent.rpc, trail(agent.ledger), options, agent.follower)) {
-    agent.headSeenMs = agent.now().steadyMs;
-    if (step.kind === "history") agent.isSettled = false;
-    // Between a rewind and the last extension the ledger is on no head of any chain.
-    if (step.kind === "rewind") isWhole = false;
-    take(agent, advance(agent.ledger, step), touched);
-    record(agent, step);
-    if (step.kind !== "history" || agent.isRebuilding) continue;
-    if (isWhole) await settle(agent, judge(agent, touched), seenMs);
-    await save(agent);
+  try {
+    for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
+      agent.headSeenMs = agent.now().steadyMs;
+      if (step.kind === "history") agent.isSettled = false;
+      if (step.kind === "rewind") agent.isWhole = false;
+      take(agent, advance(agent.ledger, step));
+      record(agent, step);
+      if (step.kind !== "history") continue;
+      await settleJudged(agent, seenMs);
+      if (!agent.isRebuilding) await save(agent);
+    }
+  } catch (error) {
+    // What was read until then stands, and a revoke among it does not wait for the rest.
+    await settleJudged(agent, seenMs);
+    throw error;
   }
   agent.headSeenMs = agent.now().steadyMs;
   if (!isAtHead(agent)) return;
   agent.isSettled = true;
+  agent.isWhole = true;
   if (agent.isRebuilding) await rebuilt(agent);
   const announced = new Set(unread(agent.ledger));
-  const changed = judge(agent, touched);
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
-  await settle(agent, changed.difference(announced), seenMs);
+  await settle(agent, judge(agent).difference(announced), seenMs);
   if (announced.size > 0) {
     try {
-      await readAnnouncedKeys(agent, [...announced], touched, signal);
+      await readAnnouncedKeys(agent, [...announced], signal);
     } finally {
-      await settle(agent, judge(agent, touched).union(announced), seenMs);
+      await settle(agent, judge(agent).union(announced), seenMs);
     }
   }
   agent.followedMs = agent.now().steadyMs;
   if (!agent.isCaughtUp) caughtUp(agent);
   await save(agent);
+}
+
+function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
+  const { contract, startBlock } = agent.settings;
+  const now = () => agent.now().steadyMs;
+  return { contract, startBlock, signal, now, onNotice: (notice) => tellNotice(agent, notice) };
+}
+
+/** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */
+async function settleJudged(agent: Agent, seenMs: number): Promise<void> {
+  if (agent.isWhole && !agent.isRebuilding) await settle(agent, judge(agent), seenMs);
 }
 
 /** A poll without a usable head ends as quietly as one without news. */
@@ -113,17 +119,18 @@ function caughtUp(agent: Agent): void {
   agent.tend.nudge();
 }
 
-function take(agent: Agent, { ledger, touched }: Advanced, all: Set<TokenId>): void {
+/** The ledger's next state; what it touched waits to be judged, however long that takes to come. */
+export function take(agent: Agent, { ledger, touched }: Advanced): void {
   agent.ledger = ledger;
-  for (const id of touched) all.add(id);
+  for (const id of touched) agent.touched.add(id);
 }
 
-/** Empties `touched` into the roster; the ids whose peer is another one now. */
-export function judge(agent: Agent, touched: Set<TokenId>): ReadonlySet<TokenId> {
+/** Puts what was touched before the roster; the ids whose peer is another one now. */
+export function judge(agent: Agent): ReadonlySet<TokenId> {
   const before = agent.roster.self;
-  const changed = agent.roster.update(agent.ledger.registry, touched, tipOf(trail(agent.ledger)).number);
-  for (const id of touched) quarantined(agent, id);
-  touched.clear();
+  const changed = agent.roster.update(agent.ledger.registry, agent.touched, tipOf(trail(agent.ledger)).number);
+  for (const id of agent.touched) quarantined(agent, id);
+  agent.touched.clear();
   const now = agent.roster.self;
   const isSame = before.kind === now.kind && (before.kind === "no-token" || now.kind === "no-token");
   if (isSame || (before.kind !== "no-token" && now.kind !== "no-token" && before.token === now.token)) return changed;
@@ -137,18 +144,13 @@ export function judge(agent: Agent, touched: Set<TokenId>): ReadonlySet<TokenId>
  * An owner's announcement names no token: the contract says which one was meant. Until it has, the keys that may be
  * meant are off; their owner has said that one of them is no longer theirs.
  */
-async function readAnnouncedKeys(
-  agent: Agent,
-  ids: readonly TokenId[],
-  touched: Set<TokenId>,
-  signal: AbortSignal,
-): Promise<void> {
+async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<void> {
   const block = tipOf(trail(agent.ledger));
   const keys = await readKeys(agent.rpc, agent.settings.contract, ids, block, signal);
   const at = { block: block.number, logIndex: AFTER_LOGS };
   const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
   const reads = [...keys].map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
-  take(agent, observe(agent.ledger, reads), touched);
+  take(agent, observe(agent.ledger, reads));
   record(agent, { kind: "finalise", to: block, missed: reads });
 }
 

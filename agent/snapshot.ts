@@ -3,6 +3,7 @@ import type { Agent } from "./agent.ts";
 import type { PeerView, Snapshot } from "./observe/health.ts";
 import { size, token } from "./registry/registry.ts";
 import { intervalMs } from "./tend.ts";
+import { unwitnessedLimit } from "./witness.ts";
 
 export function snapshot(agent: Agent): Snapshot {
   const { settings, roster, follower, lastRead } = agent;
@@ -72,8 +73,8 @@ function faults(agent: Agent): Snapshot["faults"] {
     present.push({ code: "self.key-mismatch", nodeId: agent.settings.nodeId, tokenId, publicKey });
   }
   if (agent.doubtful.size > 0) {
-    const limit = agent.removals.length;
-    present.push({ code: "chain.mass-removal-held", removals: agent.doubtful.size, limit });
+    const limit = unwitnessedLimit(agent.running.size + agent.removals.length);
+    present.push({ code: "chain.mass-removal-held", removals: agent.removals.length + agent.doubtful.size, limit });
   }
   if (agent.held !== undefined) present.push({ code: "config.held", generation: agent.held.generation });
   return present;

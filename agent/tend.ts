@@ -4,7 +4,7 @@
  */
 import { exclusively, mayAdd, noteNode, settleWaiting } from "./access.ts";
 import { type Agent, mended, place, report } from "./agent.ts";
-import { auditAll } from "./auditing.ts";
+import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import type { Peer, PublicKey } from "./model.ts";
@@ -60,6 +60,7 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
   const startedMs = agent.now().steadyMs;
   agent.changedMeanwhile = new Set();
   const found = await agent.device.read(agent.running);
+  if (agent.isCaughtUp && !agent.isTrusted) await gainTrust(agent, found, signal);
   await exclusively(agent, async () => {
     await agent.device.restore(found, agent.settings.listenPort);
     const isFirst = agent.lastRead.atMs === undefined;
@@ -69,7 +70,6 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     // Names resolve anew, roles change: nodes and gateways are few.
     for (const id of agent.nodes.keys()) agent.waiting.add(id);
     await settleWaiting(agent);
-    if (agent.isCaughtUp && !agent.isTrusted) await gainTrust(agent, found, signal);
     await mend(agent, found);
   }).finally(() => {
     agent.changedMeanwhile = undefined;
@@ -155,8 +155,10 @@ function chooseGateway(agent: Agent, found: DeviceState): void {
 /** A registry that was read from nothing may lack what the device knows: nobody goes before the state has been asked. */
 async function gainTrust(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
   const strangers = [...found.peers.keys()].filter((key) => !agent.running.has(key));
-  if (strangers.length > 0) await auditAll(agent, signal);
-  agent.isTrusted = true;
+  await attempt(agent, signal, async () => {
+    if (strangers.length > 0) await auditAll(agent, signal);
+    agent.isTrusted = true;
+  });
 }
 
 async function mend(agent: Agent, found: DeviceState): Promise<void> {

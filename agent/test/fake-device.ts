@@ -1,4 +1,5 @@
 /** A WireGuard device in memory: a fake with state. It fails when told to, also half-way through a change. */
+import { setImmediate as turn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 import type { Peer, PublicKey } from "../model.ts";
 import type { Device } from "../wireguard/device.ts";
@@ -13,11 +14,13 @@ export class FakeDevice implements Device {
   failsAfter: number | undefined;
 
   async read() {
+    await turn();
     return { publicKey: undefined, listenPort: 51820, peers: new Map(this.peers) };
   }
 
   async apply(changes: readonly Change[]): Promise<void> {
     for (const change of changes) {
+      await turn();
       if (this.failsAfter !== undefined && this.failsAfter-- <= 0) {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }

@@ -69,6 +69,7 @@ class Walk {
   readonly #signal = new AbortController().signal;
   #tokens = new Map<bigint, Holding>();
   #isDown = false;
+  #downChance = 0;
   #steps: string[] = [];
   #keys = 0;
   #clockMs = 0;
@@ -104,6 +105,7 @@ class Walk {
     else if (luck < 0.26) await this.#brokenDevice();
     else if (luck < 0.32) await this.#crash();
     else if (luck < 0.4) this.#chain.mine(this.#pick(30));
+    else if (luck < 0.5) await this.#flakyUpstream();
     // A few polls at random moments, so that blocks are seen at the tip as well as in a row.
     if (this.#random() < 0.8) await this.#settle();
   }
@@ -158,6 +160,14 @@ class Walk {
     this.#isDown = false;
   }
 
+  /** Fails in the middle of a poll, and leaves part of the story told. */
+  async #flakyUpstream(): Promise<void> {
+    this.#steps.push("flaky upstream");
+    this.#downChance = 0.3;
+    for (let i = 0; i < 3; i++) await this.#poll();
+    this.#downChance = 0;
+  }
+
   async #brokenDevice(): Promise<void> {
     this.#steps.push("broken device");
     this.#device.failsAfter = this.#pick(3);
@@ -178,8 +188,9 @@ class Walk {
     for (let round = 0; round < 6; round++) {
       // Removals in numbers wait for a witness; the walk is one, by letting the window pass.
       this.#clockMs += 11 * 60_000;
+      // The two loops run beside each other.
+      await Promise.all([this.#poll(), fullPass(this.#agent, this.#signal)]);
       await this.#poll();
-      await fullPass(this.#agent, this.#signal);
       if (same(this.#held(), wanted)) break;
     }
     expect(this.#held(), this.#story()).toEqual(wanted);
@@ -242,7 +253,7 @@ class Walk {
     const overlay: Cidr[] = [overlayIpv4, ipv6Prefix];
     const { store, ledger } = openStore(join(this.#directory, "ledger.sqlite"), { chainId, contract });
     const backend: Backend = (method, params) => {
-      if (this.#isDown) throw new Down();
+      if (this.#isDown || (this.#downChance > 0 && this.#random() < this.#downChance)) throw new Down();
       return this.#chain.answer(method, params);
     };
     const upstream = () => [{ name: "scripted", headBlock: this.#isDown ? undefined : this.#chain.head }];
