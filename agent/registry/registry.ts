@@ -59,6 +59,7 @@ export interface Announcement {
 
 /** What `after` has otherwise than `before`, as `after` has it; its cost follows what changed. */
 export function difference(before: Registry | undefined, after: Registry): Difference {
+  if (before === after) return { isPartial: true, records: new Map(), announcements: [] };
   const changes = before?.changesTo(after);
   const { records, announced } = after.maps;
   if (changes === undefined) {

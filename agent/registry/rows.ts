@@ -71,7 +71,7 @@ export function tokenOf(row: Readonly<Record<string, unknown>>): Token {
     owner: address(row["owner"]),
     active,
     grantedAt,
-    claim: claimOf(row),
+    claim: claimOf(row, grantedAt),
     transferredAt: maybePosition(row["transferred_at"]),
     formerKeys: row["former_keys"] === "[]" ? NO_KEYS : list(json(row["former_keys"])).map(text),
     unreadSince,
@@ -150,9 +150,12 @@ function tokenId(value: unknown): TokenId {
   return parsed;
 }
 
-function claimOf({ key, key_at, key_lost }: Readonly<Record<string, unknown>>): Claim | undefined {
+// Most keys come with the grant: one position for both, sixty thousand times.
+function claimOf(row: Readonly<Record<string, unknown>>, grantedAt: Position | undefined): Claim | undefined {
+  const { key, key_at, key_lost, granted_at } = row;
   if (key === null && key_at === null && key_lost === null) return undefined;
-  return { key: text(key), at: position(key_at), lost: truth(key_lost) };
+  const at = key_at === granted_at && grantedAt !== undefined ? grantedAt : position(key_at);
+  return { key: text(key), at, lost: truth(key_lost) };
 }
 
 function maybePosition(value: unknown): Position | undefined {
