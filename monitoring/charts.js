@@ -48,7 +48,7 @@ const CHARTS = [
   },
 ];
 
-const HEIGHT = 170;
+const HEIGHT = 160;
 /** The least that an axis of time spans, so that the first minutes do not race by. */
 const LEAST_SPAN_MS = 300_000;
 /** uPlot keeps the cursors of plots with one key together. */
@@ -134,10 +134,15 @@ function plotOf({ element, lines, format }, onCursor) {
     hooks: { setCursor: [onCursor] },
     scales: { x: { auto: false }, y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
     axes: [
-      { ...axis, space: 70, values: (_, splits) => splits.map((at) => clock(at * 1000, at * 1000).slice(0, 5)) },
       {
         ...axis,
-        size: 72,
+        space: 60,
+        size: 30,
+        values: (_, splits) => splits.map((at) => clock(at * 1000, at * 1000).slice(0, 5)),
+      },
+      {
+        ...axis,
+        size: 66,
         space: 34,
         values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))),
       },

@@ -61,7 +61,7 @@ export function put(element, content) {
 
 /**
  * @param {string} tag
- * @param {{ class?: string, role?: string, label?: string, title?: string, datetime?: string }} attributes
+ * @param {{ class?: string, role?: string, href?: string, label?: string, title?: string, datetime?: string }} attributes
  * @param {...Content} children
  */
 export function make(tag, attributes, ...children) {
@@ -74,12 +74,12 @@ export function make(tag, attributes, ...children) {
   return element;
 }
 
-/** Somebody else's text: on its own line of direction, with everything unseen in it named. @param {string} text */
-export function foreign(text) {
+/** Somebody else's text: of its own direction, with everything unseen in it named. @param {string} text @param {"" | "name"} kind */
+export function foreign(text, kind = "") {
   const shown = pieces(text).map((piece) =>
     piece.isNamed ? make("span", { class: "named", title: "a character that cannot be seen" }, piece.text) : piece.text,
   );
-  return make("bdi", { class: "foreign" }, ...(shown.length === 0 ? ["(empty)"] : shown));
+  return make("bdi", { class: `foreign ${kind}`.trim() }, ...(shown.length === 0 ? ["(empty)"] : shown));
 }
 
 /** @param {string} name of a symbol in index.html */

@@ -18,7 +18,7 @@ export function bytes(value) {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let [amount, unit] = [Math.max(0, Number(value)), 0];
   while (amount >= 999.5 && unit < units.length - 1) [amount, unit] = [amount / 1000, unit + 1];
-  return `${unit === 0 ? Math.round(amount) : digits(amount)} ${units[unit]}`;
+  return `${unit === 0 ? Math.round(amount) : amount.toFixed(amount >= 99.95 ? 0 : amount >= 9.995 ? 1 : 2)} ${units[unit]}`;
 }
 
 /** @param {Figure} perSecond */
@@ -71,6 +71,5 @@ export function shortAddress(address) {
 
 /** @param {number} amount below 1000 */
 function digits(amount) {
-  if (amount >= 100) return String(Math.round(amount));
-  return String(Number(amount.toFixed(amount >= 10 ? 1 : 2)));
+  return String(Number(amount.toFixed(amount >= 9.95 ? 0 : amount >= 0.995 ? 1 : 2)));
 }

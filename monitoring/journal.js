@@ -5,7 +5,7 @@ import { counted, shortAddress } from "./format.js";
  * @typedef {import("./answers.js").Entry} Entry
  * @typedef {{ key: string, at: string, kind: string, fields: Readonly<Record<string, string>>, nodes: readonly string[] }} Line
  * @typedef {{ kind: string, node: string }} Choice empty for all; a kind, or the name of a group of kinds
- * @typedef {string | { said: string }} Part `said` is somebody else's text: from the chain, or of an upstream
+ * @typedef {string | { said: string } | { name: string }} Part `said` and `name` are other people's texts
  */
 
 /** Every kind of entry, in the groups that the filter offers. */
@@ -119,11 +119,13 @@ export function sentence({ kind, fields }) {
     case "admit":
       return [...token, " gets a peer"];
     case "apply":
-      return [`The device was changed: ${changes(fields)}`];
+      return [`Peers on the device: ${changes(fields)}`];
     case "rollback":
       return fields["changes"] === undefined
         ? ["Rolled back", ...others(fields)]
         : [`${counted(Number(fields["changes"]), "change")} failed and were put back`];
+    case "start":
+      return ["The agent started", ...others(fields)];
     case "reorg":
       return [`The chain was followed back to block ${Number(fields["block"]).toLocaleString("en")}`];
     case "audit-repair":
@@ -141,7 +143,7 @@ export function sentence({ kind, fields }) {
 function tokenOf(fields) {
   const name = fields["nodeId"];
   const id = `Token ${fields["tokenId"] ?? "?"}`;
-  return name === undefined || name === "" ? [id] : [`${id}, `, said(name)];
+  return name === undefined || name === "" ? [id] : [`${id} `, { name }];
 }
 
 /** @param {Line["fields"]} fields */

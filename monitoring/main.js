@@ -1,10 +1,10 @@
 /** The page: asks every node each few seconds, and shows what they said and how old that is. */
+import { createAdmin } from "./admin.js";
 import { createCharts } from "./charts.js";
 import { byId, offer, put } from "./dom.js";
 import { isCurrent, newNode, sampled, together } from "./network.js";
 import { createCards } from "./nodes.js";
 import { createAnnouncer, showOverview } from "./overview.js";
-import { createPeers } from "./peers.js";
 import { askNodes, polled } from "./poll.js";
 import { createJournal, createQuarantine } from "./tables.js";
 
@@ -18,7 +18,7 @@ const DOUBTFUL_AT_ONCE = 2;
 const refresh = byId("refresh", HTMLSelectElement);
 const notice = byId("notice", HTMLElement);
 const cards = createCards(byId("nodes", HTMLElement));
-const [charts, journal, peers] = [createCharts(), createJournal(), createPeers()];
+const [charts, journal, admin] = [createCharts(), createJournal(), createAdmin()];
 const [showQuarantine, announce] = [createQuarantine(), createAnnouncer()];
 
 /** @type {Map<string, Node>} */
@@ -45,7 +45,7 @@ async function tick() {
     if (node.failure !== "" && ++doubtful > DOUBTFUL_AT_ONCE) continue;
     void ask(node);
   }
-  peers.tick(all(), refreshMs());
+  admin.tick(all());
   if (all().every(({ answeredMs, failure }) => answeredMs === undefined && failure === "")) return;
   histories = sampled(histories, all(), isCounted, Date.now());
   charts.show(histories);
@@ -85,11 +85,11 @@ async function list() {
 }
 
 let isShowing = false;
-/** Everything but the cards, once per frame however many nodes answered. */
+/** Everything but the cards, once for all nodes that answer together. No frame is waited for: hidden tabs have titles. */
 function show() {
   if (isShowing) return;
   isShowing = true;
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     isShowing = false;
     const counted = all().filter(isCounted);
     showOverview(all(), together(all(), isCounted));
@@ -97,7 +97,7 @@ function show() {
     const lines = journal.take(all());
     journal.show(all());
     showQuarantine(counted, lines);
-  });
+  }, 50);
 }
 
 let timer = 0;
@@ -112,7 +112,7 @@ refresh.addEventListener("change", run);
 document.addEventListener("visibilitychange", () => document.hidden || run());
 setInterval(() => {
   for (const node of nodes.values()) cards.age(node);
-  peers.age();
+  admin.age();
 }, 1000);
 
 const theme = byId("theme", HTMLSelectElement);

@@ -26,6 +26,7 @@ export function createCards(list) {
       for (const { name } of nodes) {
         if (cards.has(name)) continue;
         const card = copyOf("card");
+        card.id = `node-${name}`;
         fill(card, { name, of: ` of ${name}` });
         cards.set(name, card);
       }
@@ -40,6 +41,7 @@ export function createCards(list) {
       card.classList.toggle("old", node.failure !== "");
       fill(card, { word: WORDS[how] });
       showReasons(card, node);
+      field(card, "values").hidden = node.health === undefined && how === "unreachable";
       if (node.health !== undefined) fill(card, { ...figures(node), ...details(node) });
       this.age(node);
     },
@@ -76,15 +78,12 @@ function ageOf({ health, answeredMs, failure }) {
 /** @param {Node} node */
 function figures({ health, stats, traffic }) {
   return {
-    peers: stats === undefined ? UNKNOWN : `${count(stats.connected)} of ${count(stats.configured)} connected`,
+    connected: stats === undefined ? UNKNOWN : `${count(stats.connected)} of ${count(stats.configured)}`,
     rx: rate(traffic?.rx),
     tx: rate(traffic?.tx),
     block: count(health?.headBlock),
-    lag:
-      health?.lagBlocks == null ? UNKNOWN : `${counted(health.lagBlocks, "block")}, head ${ago(health.headAgeSeconds)}`,
-    latency:
-      stats?.latencyP50Ms == null ? UNKNOWN : `${latency(stats.latencyP50Ms)}, 99 % ${latency(stats.latencyP99Ms)}`,
-    tokens: stats === undefined ? UNKNOWN : `${count(stats.admitted)} of ${count(stats.tokens)} admitted`,
+    lag: health?.lagBlocks == null ? UNKNOWN : counted(health.lagBlocks, "block"),
+    latency: latency(stats?.latencyP99Ms),
   };
 }
 
@@ -97,8 +96,10 @@ function details({ health, stats, device, traffic, skewMs }) {
     ["Interface", `${health?.interface}, UDP port ${health?.listenPort ?? UNKNOWN}`],
     ["Addresses", device?.addresses.join(", ") || UNKNOWN],
     ["Public key", device?.publicKey || UNKNOWN],
+    ["Tokens", `${count(stats?.tokens)}, ${count(stats?.admitted)} admitted`],
     ["Device read", since(device?.asOf)],
     ["Received, sent", traffic === undefined ? UNKNOWN : `${bytes(traffic.rxBytes)}, ${bytes(traffic.txBytes)}`],
+    ["Newest block", health?.headAgeSeconds == null ? UNKNOWN : ago(health.headAgeSeconds)],
     ["Final block", count(health?.finalizedBlock)],
     ["Generation", `${count(health?.generation)}, applied ${since(health?.lastAppliedAt)}`],
     ["Backup", since(health?.lastBackupAt)],
@@ -110,7 +111,12 @@ function details({ health, stats, device, traffic, skewMs }) {
       "Apply time",
       stats?.applyP50Ms == null ? UNKNOWN : `${latency(stats.applyP50Ms)}, 99 % ${latency(stats.applyP99Ms)}`,
     ],
-    ["Slowest event", latency(stats?.latencyMaxMs)],
+    [
+      "Event to device",
+      stats?.latencyP50Ms == null
+        ? UNKNOWN
+        : `${latency(stats.latencyP50Ms)}, 99 % ${latency(stats.latencyP99Ms)}, slowest ${latency(stats.latencyMaxMs)}`,
+    ],
     ["Reorgs", count(stats?.reorgs)],
     ["Invalid logs", count(stats?.invalidLogs)],
     ["Audit repairs", count(stats?.auditRepairs)],

@@ -1,7 +1,10 @@
 /** The network in one line and eight figures, and what changed for those who listen. */
-import { byId, field, fill, stand } from "./dom.js";
+import { byId, field, fill, make, stand } from "./dom.js";
 import { count, counted, latency, rate } from "./format.js";
 import { standing } from "./network.js";
+
+/** Of more nodes than this the verdict tells the number. */
+const NAMED_NODES = 3;
 
 /**
  * @typedef {import("./network.js").Node} Node
@@ -16,12 +19,11 @@ export function showOverview(nodes, all) {
   const verdict = byId("verdict", HTMLElement);
   const worst = ORDER.find((each) => nodes.some((node) => standing(node) === each)) ?? "healthy";
   stand(verdict, worst);
-  const text = verdictOn(nodes);
-  fill(verdict, { text });
-  document.title = worst === "healthy" ? "dstack-vpn" : `${text} · dstack-vpn`;
+  fill(verdict, { text: verdictOn(nodes) });
+  document.title = worst === "healthy" ? "dstack-vpn" : `${field(verdict, "text").textContent} · dstack-vpn`;
   fill(byId("figures", HTMLElement), {
-    healthy: count(all.healthy),
-    nodes: `of ${count(all.nodes)}${all.answering < all.nodes ? `, ${count(all.answering)} answering` : ""}`,
+    healthy: `${count(all.healthy)} of ${count(all.nodes)}`,
+    nodes: all.answering < all.nodes ? `figures are of the ${count(all.answering)} that answer` : "all of them answer",
     connected: count(all.connected),
     configured: all.configured === null ? "" : `of ${count(all.configured)} on the devices`,
     rx: rate(all.rx),
@@ -44,14 +46,20 @@ export function showOverview(nodes, all) {
   field(byId("figures", HTMLElement), "quarantined").dataset["standing"] = (all.quarantined ?? 0) > 0 ? "degraded" : "";
 }
 
-/** @param {readonly Node[]} nodes */
+/** Who stands how, each with a way to its card. @param {readonly Node[]} nodes */
 function verdictOn(nodes) {
   const groups = ORDER.flatMap((each) => {
     const names = nodes.filter((node) => standing(node) === each).map(({ name }) => name);
-    return names.length === 0 ? [] : [`${names.length > 3 ? counted(names.length, "node") : names.join(", ")} ${each}`];
+    return names.length === 0 ? [] : [[...named(names), ` ${each}`]];
   });
-  if (groups.length > 0) return groups.join("; ");
-  return nodes.length === 1 ? "The node is healthy" : `All ${count(nodes.length)} nodes are healthy`;
+  if (groups.length > 0) return groups.flatMap((group, index) => (index === 0 ? group : ["; ", ...group]));
+  return [nodes.length === 1 ? "The node is healthy" : `All ${count(nodes.length)} nodes are healthy`];
+}
+
+/** @param {readonly string[]} names */
+function named(names) {
+  if (names.length > NAMED_NODES) return [counted(names.length, "node")];
+  return names.flatMap((name, index) => [index === 0 ? "" : ", ", make("a", { href: `#node-${name}` }, name)]);
 }
 
 /** Says aloud what changed since the last time; the first time it only remembers. */

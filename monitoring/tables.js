@@ -1,6 +1,6 @@
 /** The tables of what the nodes tell: the journal, and who is quarantined. */
 import { byId, foreign, make, put, row, tableById } from "./dom.js";
-import { clock, count, counted } from "./format.js";
+import { clock, count, counted, UNKNOWN } from "./format.js";
 import { GROUPS, isChosen, labelOf, mergedJournal, sentence } from "./journal.js";
 import { quarantined } from "./quarantine.js";
 
@@ -85,7 +85,10 @@ function noteOn(isHeard, all, chosen, shown) {
 
 /** @param {readonly string[]} labels @param {Line} line @param {number} all how many nodes there are */
 function rowOf(labels, line, all) {
-  const what = sentence(line).map((part) => (typeof part === "string" ? part : foreign(part.said)));
+  const what = sentence(line).map((part) => {
+    if (typeof part === "string") return part;
+    return "name" in part ? foreign(part.name, "name") : foreign(part.said);
+  });
   const atMs = Date.parse(line.at);
   const time = make("time", { datetime: line.at, title: line.at }, clock(atMs, Date.now()));
   const { nodes } = line;
@@ -122,11 +125,9 @@ function showQuarantine({ table, body, labels, none }, counted, lines) {
       const names = named.flatMap(({ tokenId, name }, index) => [
         index === 0 ? "" : ", ",
         `${tokenId}${name === "" ? "" : " "}`,
-        ...(name === "" ? [] : [foreign(name)]),
+        ...(name === "" ? [] : [foreign(name, "name")]),
       ]);
-      const others =
-        most > named.length ? `${named.length === 0 ? "" : " and "}${count(most - named.length)} from before` : "";
-      return row(labels, [make("code", {}, code), amount, meaning, [...names, others]], new Set([1]));
+      return row(labels, [make("code", {}, code), amount, meaning, names.length === 0 ? UNKNOWN : names], new Set([1]));
     }),
   );
 }
