@@ -22,8 +22,9 @@ describe.each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (con
   let agent: AgentProcess;
   let otherAgent: AgentProcess;
   let settings: Record<string, string>;
-  /** Stays granted throughout: whatever happens to others is not to touch her. */
+  /** Stays granted to the end: whatever happens to others is not to touch her. */
   let alice: Member;
+  let aliceToken: bigint;
 
   beforeAll(async () => {
     lab = await Lab.open();
@@ -65,7 +66,7 @@ describe.each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (con
   });
 
   it("a grant becomes a ping, over IPv4 and IPv6, to every node", async () => {
-    await granted(alice, chain.account(3));
+    aliceToken = await granted(alice, chain.account(3));
     await connects(alice, node);
     await connects(alice, other);
     expect(await reaches(alice.host, node.addresses.ipv6)).toBe(true);
@@ -167,6 +168,23 @@ describe.each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (con
     // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence in a log is an attack on its reader
     expect(agent.log).not.toMatch(/\x1b/);
   });
+
+  it("a node that loses its own token says so, adds nobody and still removes", async () => {
+    await chain.revoke(other.tokenId);
+    const reasons = await until("node-b to say only why it is not ready", 10_000, async () => {
+      const { reasons } = await otherAgent.get("/ready");
+      return reasons.length === 1 && !(await otherAgent.isReady()) && reasons;
+    });
+    expect(reasons[0]).toMatchObject({ code: "self.no-token", detail: expect.stringContaining(other.publicKey) });
+    const frank = await lab.member("frank");
+    await granted(frank, chain.account(4));
+    await connects(frank, node);
+    await chain.revoke(aliceToken);
+    // The sixth removal in ten minutes: it waits five seconds for a second reading of the state.
+    await until("alice to be off node-b", 15_000, async () => !(await other.host.hasPeer(alice.publicKey)));
+    expect(await other.host.hasPeer(frank.publicKey)).toBe(false);
+    await isCut(alice, 15_000);
+  });
 });
 
 /** Grants what the contract lets through; gives how many tokens each reason should hold back. */
@@ -191,6 +209,7 @@ async function grantHostile(chain: Chain, alice: Member): Promise<Record<string,
   await chain.grant(attacker, "hostile-6", keyOf(2));
   await chain.send("setNextTokenId", [2n ** 256n - 2n]);
   await chain.grant(attacker, "hostile-7", keyOf(3));
+  await chain.send("setNextTokenId", [100]);
   return {
     "key.weak": 2,
     "key.missing": 1,

@@ -54,6 +54,10 @@ export class AgentProcess implements AsyncDisposable {
     return `http://${this.host.address}:${HTTP_PORT}${path}`;
   }
 
+  get pid(): number {
+    return this.#running.pid;
+  }
+
   get log(): string {
     return this.#running.output;
   }
