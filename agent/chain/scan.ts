@@ -18,7 +18,7 @@ const COLON = 0x3a;
 /** What speaks against parsing `bytes`, or undefined. */
 export function scan(bytes: Buffer): string | undefined {
   const limit = ALLOWANCE + Math.floor(bytes.length / MIN_BYTES_PER_VALUE);
-  const keys = new Set<string>();
+  const keys = keysSeen(bytes);
   let values = 0;
   let depth = 0;
   for (let i = 0; i < bytes.length; i++) {
@@ -27,8 +27,7 @@ export function scan(bytes: Buffer): string | undefined {
         const start = i + 1;
         i = endOfString(bytes, start);
         if (!isKey(bytes, i + 1)) break;
-        keys.add(bytes.toString("latin1", start, i));
-        if (keys.size > MAX_KEYS) return `it has more than ${MAX_KEYS} different keys`;
+        if (keys(start, i) > MAX_KEYS) return `it has more than ${MAX_KEYS} different keys`;
         break;
       }
       case 0x5b: // [
@@ -50,11 +49,41 @@ export function scan(bytes: Buffer): string | undefined {
 
 const TOO_DENSE = `it holds more than one value per ${MIN_BYTES_PER_VALUE} bytes`;
 
+/** Keys and short values end within these; what is longer is worth a native search. */
+const NEAR = 24;
+
 /** The index of the closing quote, or the length where there is none. */
 function endOfString(bytes: Buffer, start: number): number {
+  const near = Math.min(bytes.length, start + NEAR);
   let i = start;
-  while (i < bytes.length && bytes[i] !== QUOTE) i += bytes[i] === BACKSLASH ? 2 : 1;
-  return i;
+  while (i < near && bytes[i] !== QUOTE) i += bytes[i] === BACKSLASH ? 2 : 1;
+  if (i < near) return i;
+  for (;;) {
+    const quote = bytes.indexOf(QUOTE, i);
+    if (quote === -1) return bytes.length;
+    let before = quote - 1;
+    while (before >= start && bytes[before] === BACKSLASH) before--;
+    if ((quote - before) % 2 === 1) return quote;
+    i = quote + 1;
+  }
+}
+
+/** Counts different keys. Logs repeat the same nine: the last key of a length and ends is compared before the set is asked. */
+function keysSeen(bytes: Buffer): (start: number, end: number) => number {
+  const keys = new Set<string>();
+  const last = new Int32Array(256);
+  return (start, end) => {
+    const length = end - start;
+    const slot = (length * 31 + (bytes[start] ?? 0) * 7 + (bytes[end - 1] ?? 0)) & 255;
+    const other = last[slot] ?? 0;
+    let i = 0;
+    while (i <= length && other > 0 && bytes[other + i] === bytes[start + i]) i++;
+    if (i <= length) {
+      keys.add(bytes.toString("latin1", start, end));
+      last[slot] = start;
+    }
+    return keys.size;
+  };
 }
 
 function isKey(bytes: Buffer, after: number): boolean {
