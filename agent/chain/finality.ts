@@ -45,14 +45,19 @@ export async function finalBlock(
   const byDepth = deep.number >= 0 ? deep : undefined;
   if (finality.isByDepth && head.number < finality.refusedAt + RETRY_BLOCKS) return byDepth;
   const claim = await tagged(rpc, signal);
-  finality.isByDepth = claim === undefined;
-  if (claim === undefined) {
+  finality.isByDepth = claim === undefined || isLatest(claim.value, head);
+  if (claim === undefined || finality.isByDepth) {
     finality.refusedAt = head.number;
     return byDepth;
   }
-  // Told by an upstream that is ahead of our head's: a later poll learns it.
+  // Told by an upstream that is far ahead of our head's: a later poll learns it.
   if (claim.value.number > head.number) return undefined;
   return witnessed(rpc, claim, deep, signal);
+}
+
+/** Some clients take any tag for `latest`. A chain that is final at once loses nothing by a depth. */
+function isLatest(claim: Block, head: Block): boolean {
+  return head.number > 0 && claim.number >= head.number && claim.number <= head.number + 3;
 }
 
 /** Undefined where no upstream knows the tag, in whatever way it says so. */

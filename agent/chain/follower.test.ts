@@ -18,7 +18,7 @@ describe("a poll", () => {
     ["a fork that is left again", "a1-a2-a3 | a1-b2-b3-b4", "a1-a2-a3-a4-a5", "<a1 a2 a3 a4 a5"],
   ])("tells %s", async (_, before, after, expected) => {
     const chain = new DrawnChain();
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     for (const path of before.split("|").filter((text) => text !== "")) {
       chain.draw(path);
       await watcher.poll();
@@ -30,7 +30,7 @@ describe("a poll", () => {
 
   it("costs one question where nothing is new, and two for one more block", async () => {
     const chain = new DrawnChain().draw("a1..a10");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.calls.length = 0;
     await watcher.polls(3);
@@ -43,7 +43,7 @@ describe("a poll", () => {
 
   it("tells of what was figured", async () => {
     const chain = new DrawnChain().draw("a1..a100");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.draw("a98-b99-b100-b101");
     await watcher.poll();
@@ -58,7 +58,7 @@ describe("catching up", () => {
   it("reads final blocks by range and the rest sparsely, down to the last 64", async () => {
     const chain = new DrawnChain().draw("a1-a2+1-a3..a99-a100+2-a101..a149-a150+3-a151..a300");
     chain.finalDepth = 200;
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     expect(await watcher.poll()).toBe(`..a100(+1+2) a128 a150+3 a160 a192 a224 ${row("a", 237, 300)}`);
     expect(chain.count("eth_getBlockByNumber")).toBeLessThan(75);
     expect(chain.count("eth_getLogs")).toBe(2);
@@ -66,7 +66,7 @@ describe("catching up", () => {
 
   it("goes on where it was stopped", async () => {
     const chain = new DrawnChain().draw("a1+1-a2..a10");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     watcher.restart();
     chain.draw("a10-a11..a80-a81-1-a82..a200");
@@ -76,7 +76,7 @@ describe("catching up", () => {
 
   it("goes back first where the chain was reorganised meanwhile", async () => {
     const chain = new DrawnChain().draw("a1..a8-a9+1-a10");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     watcher.restart();
     chain.draw("a8-b9-b10+2-b11..b200");
@@ -87,7 +87,7 @@ describe("catching up", () => {
   it("finds a fork far above the final block and far below the head", async () => {
     const chain = new DrawnChain().draw("a1..a99-a100+1-a101..a200");
     chain.finalDepth = 1_000;
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.draw("a50-b51..b149-b150+2-b151..b300");
     await watcher.poll();
@@ -98,7 +98,7 @@ describe("catching up", () => {
 
   it("survives a reorg between two of its questions", async () => {
     const chain = new DrawnChain().draw("a1..a39-a40+1-a41..a60");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     let asked = 0;
     chain.whims.set("one", ({ method }) => {
       if (method === "eth_getBlockByNumber" && ++asked === 30) chain.draw("a30-b31..b44-b45+2-b46..b61");
@@ -110,7 +110,7 @@ describe("catching up", () => {
 
   it("tells nothing of a fork before it has read all of it", async () => {
     const chain = new DrawnChain().draw("a1-a2+1-a3");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.draw("a1-b2-b3-b4");
     const logs = (call: Call) => (call.method === "eth_getLogs" ? refusal("boom") : undefined);
@@ -130,7 +130,7 @@ describe("below finality", () => {
     ["a chain from genesis", "b1..b200"],
   ])("a fork is refused: %s", async (_, fork) => {
     const chain = new DrawnChain().draw("a1+1-a2..a101");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.polls(2);
     expect(watcher.follower.figures.finalizedBlock).toBe(37);
     chain.draw(fork);
@@ -147,7 +147,7 @@ describe("below finality", () => {
 describe("finality", () => {
   it("moves every sixteen blocks, by the tag", async () => {
     const chain = new DrawnChain().draw("a1..a100");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     const steps: string[] = [];
     for (let number = 101; number <= 134; number++) {
@@ -171,21 +171,25 @@ describe("finality", () => {
     ],
     ["nonsense", () => ({ result: "0x" })],
     ["a block without a number", () => ({ result: {} })],
-  ] as readonly [string, () => Outcome][])("falls back to a depth on %s, and says so once", async (_, answer) => {
-    const chain = new DrawnChain().draw("a1..a100");
-    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? answer() : undefined));
-    const watcher = new Watcher(chain.rpc);
-    expect(await watcher.poll()).toBe(`..a36 ${row("a", 37, 100)}`);
-    chain.draw("a100..a300");
-    await watcher.polls(3);
-    expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 236, usesDepthFallback: true });
-    expect(watcher.notices).toEqual([{ kind: "finality-by-depth", depth: 64 }]);
-  });
+    ["the head", (chain) => latest(chain)],
+  ] as readonly [string, (chain: DrawnChain) => Outcome][])(
+    "falls back to a depth on %s, and says so once",
+    async (_, answer) => {
+      const chain = new DrawnChain().draw("a1..a100");
+      chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? answer(chain) : undefined));
+      const watcher = new Watcher(chain.rpc, 0);
+      expect(await watcher.poll()).toBe(`..a36 ${row("a", 37, 100)}`);
+      chain.draw("a100..a300");
+      await watcher.polls(3);
+      expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 236, usesDepthFallback: true });
+      expect(watcher.notices).toEqual([{ kind: "finality-by-depth", depth: 64 }]);
+    },
+  );
 
   it("comes back to the tag after an outage", async () => {
     const chain = new DrawnChain().draw("a1..a100");
     chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? refusal("not now") : undefined));
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.whims.clear();
     chain.finalDepth = 80;
@@ -196,16 +200,15 @@ describe("finality", () => {
 
   it("reads a young chain to its genesis and no further", async () => {
     const chain = new DrawnChain().draw("a1+1-a2");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     expect(await watcher.poll()).toBe("..a0 a1+1 a2");
   });
 
   it("is not declared by one upstream alone, where it is suspiciously near the head", async () => {
     const chain = new DrawnChain("liar", "honest").draw("a1..a100");
-    const watcher = new Watcher(chain.rpc);
-    chain.whims.set("liar", ({ params, method }) =>
-      method === "eth_getBlockByNumber" && params[0] === "finalized" ? latest(chain) : undefined,
-    );
+    const watcher = new Watcher(chain.rpc, 0);
+    const near = chain.answer("honest")("eth_getBlockByNumber", ["0x5f", false]) as Outcome;
+    chain.whims.set("liar", ({ params }) => (params[0] === "finalized" ? near : undefined));
     await watcher.poll();
     expect(watcher.follower.figures.finalizedBlock).toBe(36);
   });
@@ -213,14 +216,14 @@ describe("finality", () => {
   it("near the head is believed where all upstreams say so", async () => {
     const chain = new DrawnChain("one", "two").draw("a1..a100");
     chain.finalDepth = 2;
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     expect(watcher.follower.figures.finalizedBlock).toBe(98);
   });
 
   it("of a block that another upstream does not have is left alone", async () => {
     const chain = new DrawnChain("one", "two").draw("a1..a200");
-    const watcher = new Watcher(chain.rpc);
+    const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.draw("a200..a264", "one").draw("a100-b101..b264", "two");
     await watcher.polls(2);
@@ -228,8 +231,8 @@ describe("finality", () => {
   });
 });
 
-function latest(chain: DrawnChain): Outcome {
-  return chain.answer("honest")("eth_getBlockByNumber", ["latest", false]) as Outcome;
+function latest(chain: DrawnChain, upstream = "one"): Outcome {
+  return chain.answer(upstream)("eth_getBlockByNumber", ["latest", false]) as Outcome;
 }
 
 function row(fork: string, from: number, to: number): string {

@@ -17,7 +17,7 @@ const omitting =
 
 async function followed(chain: DrawnChain, start = "a1..a10"): Promise<Watcher> {
   chain.draw(start);
-  const watcher = new Watcher(chain.rpc);
+  const watcher = new Watcher(chain.rpc, 0);
   await watcher.poll();
   chain.calls.length = 0;
   return watcher;
@@ -346,7 +346,7 @@ describe("upstreams that disagree", () => {
     const rpc = chain.rpc;
     const never = new Promise<never>(() => {});
     const slow: typeof rpc.ask = (question, choice = {}) => (choice.not === "good" ? never : rpc.ask(question, choice));
-    const watching = new Watcher({ ...rpc, ask: slow });
+    const watching = new Watcher({ ...rpc, ask: slow }, 0);
     watching.trail = watcher.trail;
     const steps: string[] = [];
     for (let number = 11; number <= 60; number++) {

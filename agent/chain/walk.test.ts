@@ -30,7 +30,7 @@ async function walk(
 ): Promise<void> {
   const random = generator(seed);
   const chain = new DrawnChain(...upstreams);
-  const watcher = new Watcher(chain.rpc);
+  const watcher = new Watcher(chain.rpc, 0);
   chain.finalDepth = 30;
   let path = ["a0"];
   let forks = 0;

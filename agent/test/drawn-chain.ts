@@ -177,7 +177,8 @@ export function hashOf(name: string): Hash {
 }
 
 export function nameOf(hash: Hash): string {
-  return Buffer.from(hash.slice(2), "hex").toString().replaceAll("\0", "") || "?";
+  const name = Buffer.from(hash.slice(2), "hex").toString("latin1").replaceAll("\0", "");
+  return /^[a-z][0-9]+$/.test(name) ? name : hash.slice(2, 10);
 }
 
 /** A step as the drawings write it: `..a5(+7)`, `a6+7`, `<a5`, `=a5`, and with logs that were missed `=a5(+7@4)`. */
@@ -198,26 +199,32 @@ export function drawn(step: Advance): string {
 
 /** An independent reading of what the steps leave behind, to be compared with `truth`. */
 export class Told {
-  #events: readonly AccessEvent[] = [];
+  #events = new Map<string, AccessEvent>();
 
   take(step: Advance): void {
     if (step.kind === "rewind") {
-      this.#events = this.#events.filter(({ at }) => at.block <= step.to.number);
+      this.#events = new Map([...this.#events].filter(([, { at }]) => at.block <= step.to.number));
       return;
     }
     const events = step.kind === "finalise" ? step.missed : step.events;
-    this.#events = [...this.#events, ...events.filter(({ at }) => !this.has(at))];
+    for (const event of events) if (!this.has(event.at)) this.#events.set(placeOf(event.at), event);
   }
 
   has(at: Position): boolean {
-    return this.#events.some((event) => comparePositions(event.at, at) === 0);
+    return this.#events.has(placeOf(at));
+  }
+
+  get events(): AccessEvent[] {
+    return [...this.#events.values()].sort((a, b) => comparePositions(a.at, b.at));
   }
 
   get words(): string[] {
-    return this.#events
-      .toSorted((a, b) => comparePositions(a.at, b.at))
-      .map((event) => `${event.at.block}.${event.at.logIndex} ${deedOf(event)}`);
+    return this.events.map((event) => `${placeOf(event.at)} ${deedOf(event)}`);
   }
+}
+
+function placeOf({ block, logIndex }: Position): string {
+  return `${block}.${logIndex}`;
 }
 
 function deedOf(event: AccessEvent): string {

@@ -22,7 +22,8 @@ export class Watcher {
   readonly #options: FollowOptions;
   #ms = 0;
 
-  constructor(rpc: Rpc, startBlock: number | undefined = 0, contract: Address = CONTRACT) {
+  /** `startBlock` undefined: to be found. */
+  constructor(rpc: Rpc, startBlock: number | undefined, contract: Address = CONTRACT) {
     this.#rpc = rpc;
     this.trail = { final: origin(startBlock), unfinal: [] };
     this.#options = {
