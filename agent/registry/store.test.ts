@@ -106,7 +106,7 @@ describe("a store", () => {
 
   it("carries saves out one after the other, the last one told last", async () => {
     const { store } = openStore(path, identity);
-    const one = history(start, "grant 1 A k", 1);
+    const one = history(start, Array.from({ length: 2_500 }, (_, i) => `grant ${i} A k`).join(";"), 1);
     const two = history(one, "key 1 l", 2);
     await Promise.all([store.save(one), store.save(two)]);
     await store.close();
@@ -128,7 +128,7 @@ describe("a store", () => {
   it("replaces everything by a ledger that has nothing to do with the last", async () => {
     const { store } = openStore(path, identity);
     await store.save(extended(history(start, "grant 1 A k; announce A l; grant 2 A m; announce A n", 5), "revoke 1"));
-    const other = history(start, "grant 3 B k", 2);
+    const other = history(emptyLedger(start.final), "grant 3 B k", 2);
     await store.save(other);
     await store.close();
     expect(drawnLedger(await reopened())).toBe(drawnLedger(other));
@@ -300,7 +300,7 @@ describe("a store that cannot be used", () => {
       () => inTables("UPDATE tokens SET active = 0 WHERE id = '1'"),
     ],
     ["with an unknown role", () => inTables("UPDATE tokens SET role = 3 WHERE id = '1'")],
-    ["with a truth value that is none", () => inTables("UPDATE tokens SET active = 2 WHERE id = '1'")],
+    ["with a truth value that is none", () => inTables("UPDATE tokens SET key_lost = 2 WHERE id = '1'")],
     ["with former keys that are no list", () => inTables(`UPDATE tokens SET former_keys = '{"a":1}'`)],
     ["with events that are no JSON", () => inTables("UPDATE blocks SET events = '['")],
     [
@@ -317,6 +317,7 @@ describe("a store that cannot be used", () => {
     ],
     ["with a block of no hash", () => inTables("UPDATE blocks SET hash = 'x'")],
     ["with an announcement of nobody", () => inTables("UPDATE announcements SET owner = 'x'")],
+    ["with a final block of no number", () => inTables("UPDATE meta SET value = 'x' WHERE name = 'final_number'")],
     ["with no final block's hash", () => inTables("DELETE FROM meta WHERE name = 'final_hash'")],
     ["with no chain id", () => inTables("DELETE FROM meta WHERE name = 'chain_id'")],
   ])("%s is set aside whole, and an empty one takes its place", async (_, spoil) => {

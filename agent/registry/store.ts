@@ -212,13 +212,11 @@ function otherChain(path: string, field: string, expected: string, got: string):
   return new AgentError({ code: "store.other-chain", path, field, expected, got });
 }
 
-// The log goes with its file, or a new file of that name would be taken to have it.
+// Its log needs no thought: SQLite has taken it in on closing, and removes one that is left over beside a new file.
 function setAside(path: string): void {
   let n = 1;
   while (existsSync(`${path}.corrupt-${n}`)) n++;
-  for (const part of ["-wal", ""]) {
-    if (existsSync(`${path}${part}`)) renameSync(`${path}${part}`, `${path}.corrupt-${n}${part}`);
-  }
+  renameSync(path, `${path}.corrupt-${n}`);
 }
 
 function writePid(path: string): void {

@@ -16,7 +16,7 @@ export function savedOf({ settled, unfinal }: Ledger): Saved {
   return { settled, blocks: new Map(unfinal.map(({ block, events }) => [block.number, { block, events }])) };
 }
 
-/** @param saved undefined where nothing is known of what the tables hold: they are emptied first. */
+/** @param saved undefined where nothing was ever saved: the tables are empty. */
 export function* writes(
   saved: Saved | undefined,
   ledger: Ledger,
@@ -34,7 +34,6 @@ export function* writes(
   }
 
   const blocks = savedOf(ledger).blocks;
-  if (saved === undefined) yield ["DELETE FROM blocks"];
   for (const number of saved?.blocks.keys() ?? []) {
     if (!blocks.has(number)) yield ["DELETE FROM blocks WHERE number = ?", number];
   }
