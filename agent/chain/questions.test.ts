@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Address, Hash } from "../model.ts";
-import { blockByHash, blockByNumber, blockNumber, call, chainId, code, headOf, logs } from "./questions.ts";
+import { blockByHash, blockByNumber, call, chainId, code, headOf, logs } from "./questions.ts";
 import { Malformed, RpcError } from "./reply.ts";
 import type { Question } from "./rpc.ts";
 
@@ -60,7 +60,6 @@ describe("what is asked", () => {
 
   it("tells the head only where the answer is one", () => {
     expect(headOf("latest").head?.(read(headOf("latest"), block) as never)).toBe(16);
-    expect(blockNumber().head?.(7)).toBe(7);
     expect([headOf("finalized").head, blockByNumber(16).head]).toEqual([undefined, undefined]);
   });
 });

@@ -73,11 +73,6 @@ export function logs(filter: LogFilter): Question<readonly RawLog[]> {
   };
 }
 
-export function blockNumber(): Question<number> {
-  const parse = (result: unknown) => natural(result, "the block number");
-  return { method: "eth_blockNumber", params: [], ...STATE, parse, head: (number) => number };
-}
-
 export function chainId(): Question<number> {
   const parse = (result: unknown) => natural(result, "the chain id");
   return { method: "eth_chainId", params: [], ...STATE, parse };

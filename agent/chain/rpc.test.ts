@@ -2,9 +2,10 @@ import { inspect } from "node:util";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Address, Hash } from "../model.ts";
 import { ahead, behind, refusal } from "../test/rpc-lies.ts";
-import { type Call, RpcProxy, type WireFault } from "../test/rpc-proxy.ts";
+import { type Call, RpcProxy } from "../test/rpc-proxy.ts";
 import { ScriptedChain } from "../test/scripted-chain.ts";
 import { ScriptedContract } from "../test/scripted-contract.ts";
+import type { WireFault } from "../test/wire-faults.ts";
 import { blockByNumber, call, headOf, logs } from "./questions.ts";
 import { type ConnectOptions, connect, type Question, type Rpc, RpcError, type UpstreamChange } from "./rpc.ts";
 
@@ -301,6 +302,32 @@ describe("an upstream", () => {
     proxies[0]?.misbehave({ kind: "status", status: 503, retryAfter: "1" }, ONCE);
     expect((await rpc.ask(headOf("latest"))).value.number).toBe(100);
     expect(performance.now() - startedAt).toBeGreaterThan(990);
+  });
+
+  it.each([
+    ["that knows no head", /eth_getBlockByNumber/],
+    ["that does not say which chain it serves", /eth_chainId/],
+  ])("%s for whatever reason of its own is told of, and left alone like one that is down", async (_, method) => {
+    const { rpc, proxies, changes } = await rig({
+      before: ([proxy]) =>
+        proxy?.misbehave({ kind: "answer", outcome: refusal(-32000, "project suspended") }, { method }),
+    });
+    for (let i = 0; i < 2; i++) {
+      await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({ fault: { code: "chain.request-failed" } });
+    }
+    await until(() => changes.length > 0);
+    expect(changes).toMatchObject([{ kind: "failing", trouble: "rpc-error" }]);
+    expect(rpc.upstreams()[0]?.healthy).toBe(false);
+    proxies[0]?.heal();
+    await until(() => rpc.upstreams()[0]?.healthy === true);
+  });
+
+  it("that knows no eth_getCode is held to its chain alone", async () => {
+    const { rpc } = await rig({
+      before: ([proxy]) =>
+        proxy?.misbehave({ kind: "answer", outcome: refusal(-32601, "no such method") }, { method: "eth_getCode" }),
+    });
+    expect((await rpc.ask(headOf("latest"))).value.number).toBe(100);
   });
 
   it("that goes down and comes back is told of once each, and used again", async () => {

@@ -7,7 +7,7 @@ import { AgentError, type Fault } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import type { Pin } from "./identity.ts";
 import { RpcError, Trouble, type TroubleKind } from "./reply.ts";
-import { type Upstream, upstream } from "./upstream.ts";
+import { stoppable, type Upstream, upstream } from "./upstream.ts";
 import { alarm } from "./wakeup.ts";
 
 export { Malformed, RpcError } from "./reply.ts";
@@ -204,8 +204,8 @@ function best(
 /** While no upstream is known yet, the first to be verified is waited for: a dead one must not hold up the start. */
 async function anyVerified(willing: readonly Upstream[], signal: AbortSignal | undefined): Promise<void> {
   if (willing.length < 2 || willing.some(({ identity }) => identity.isKnown())) return;
-  await Promise.any(willing.map(({ identity }) => identity.check())).catch(() => {});
-  signal?.throwIfAborted();
+  const any = Promise.any(willing.map(({ identity }) => identity.check())).catch(() => {});
+  await stoppable(any, signal);
 }
 
 function faultOf(

@@ -9,6 +9,8 @@ export interface Standing {
   readonly failedAt: number;
   /** Failures since the last answer; requests that were in flight together count once. */
   readonly streak: number;
+  /** When the last of them failed. */
+  readonly brokenAt: number;
   /** Left alone until then. */
   readonly notBefore: number;
   /** How far its head was behind the best one known when it last told it. */
@@ -21,6 +23,7 @@ export const NEWCOMER: Standing = {
   failures: 0,
   failedAt: 0,
   streak: 0,
+  brokenAt: 0,
   notBefore: 0,
   lag: 0,
   errors: Object.fromEntries(TROUBLES.map((kind) => [kind, 0])) as Record<TroubleKind, number>,
@@ -45,12 +48,12 @@ export function toldHead(was: Standing, latencyMs: number, lag: number): Standin
 
 /** `random` is 0 to 1, the jitter: full, so that agents cut off together do not return together. */
 export function failed(was: Standing, trouble: Trouble, sentAt: number, at: number, random: number): Standing {
-  const streak = sentAt >= was.failedAt || was.streak === 0 ? was.streak + 1 : was.streak;
+  const streak = sentAt >= was.brokenAt || was.streak === 0 ? was.streak + 1 : was.streak;
   const isRate = trouble.kind === "rate-limit";
   const step = isRate ? RATE_BACKOFF_MS : FIRST_BACKOFF_MS;
   const backoff = random * Math.min(MAX_BACKOFF_MS, step * 2 ** Math.min(streak - 1, 10));
   const until = at + (trouble.retryAfterMs ?? (isRate ? RATE_BACKOFF_MS + backoff : backoff));
-  return { ...blamed(was, trouble.kind, 1, at), streak, notBefore: Math.max(was.notBefore, until) };
+  return { ...blamed(was, trouble.kind, 1, at), streak, brokenAt: at, notBefore: Math.max(was.notBefore, until) };
 }
 
 /** A fault that says nothing about reachability: others are preferred for a while, but it is not left alone. */

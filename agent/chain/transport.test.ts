@@ -1,6 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { RpcProxy, type WireFault } from "../test/rpc-proxy.ts";
+import { RpcProxy } from "../test/rpc-proxy.ts";
+import type { WireFault } from "../test/wire-faults.ts";
 import { Trouble, type TroubleKind } from "./reply.ts";
 import { overWebSocket } from "./socket.ts";
 import { overHttp, type Transport } from "./transport.ts";

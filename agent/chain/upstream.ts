@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
 import { type Gate, gate } from "./gate.ts";
 import { type Identity, identity, type Pin } from "./identity.ts";
-import { blockNumber, subscribeNewHeads } from "./questions.ts";
+import { headOf, subscribeNewHeads } from "./questions.ts";
 import { Malformed, RpcError, resultOf, Trouble } from "./reply.ts";
 import type { Expected, Question, UpstreamChange, UpstreamStatus } from "./rpc.ts";
 import { overWebSocket } from "./socket.ts";
@@ -80,20 +80,23 @@ export function upstream(options: UpstreamOptions): Upstream {
   }
 
   async function ask<T>(question: Question<T>, signal: AbortSignal | undefined): Promise<T> {
-    if (!self.isKnown()) await verify(() => self.check());
+    if (!self.isKnown()) await stoppable(verify(self.check), signal);
     const value = await put(question, signal);
     // A connection was lost meanwhile, and the answer came over the next one.
-    if (!self.isKnown()) await verify(() => self.check());
+    if (!self.isKnown()) await stoppable(verify(self.check), signal);
     return value;
   }
 
   async function verify(check: () => Promise<void>): Promise<void> {
+    const askedAt = performance.now();
     try {
       await check();
       if (toldFault !== undefined) onChange({ kind: "recovered", upstream: name });
       toldFault = undefined;
     } catch (error) {
       const fault = self.fault();
+      // Said in an error object, and so not on record as a failure yet.
+      if (error instanceof Trouble && error.kind === "rpc-error") suffer(error, askedAt);
       if (error instanceof AgentError && fault !== undefined && toldFault !== fault.code) {
         toldFault = fault.code;
         record = standing.blamed(record, "wrong-network", 1, performance.now());
@@ -103,8 +106,8 @@ export function upstream(options: UpstreamOptions): Upstream {
     }
   }
 
-  /** One request, whoever answers it. */
-  async function put<T>(question: Question<T>, signal: AbortSignal | undefined): Promise<T> {
+  /** One request, whoever answers it; `isProof` where an answer shows that the upstream is of use again. */
+  async function put<T>(question: Question<T>, signal: AbortSignal | undefined, isProof = true): Promise<T> {
     const { method, params, deadlineMs, maxBytes } = question;
     stop.signal.throwIfAborted();
     const release = await door.enter(signal);
@@ -115,15 +118,18 @@ export function upstream(options: UpstreamOptions): Upstream {
       const reply = await transport.exchange({ id, text, deadlineMs, maxBytes, signal });
       const value = parsed(question, resultOf(reply, id, method));
       if (question.head !== undefined) learnHead(question.head(value), sentAt);
-      answered();
+      if (isProof) answered();
       return value;
     } catch (error) {
-      if (error instanceof Trouble && !stop.signal.aborted) suffer(error, sentAt);
-      if (error instanceof RpcError) {
-        answered();
+      if (error instanceof RpcError && question.head === undefined) {
         if (error.kind === "other") record = standing.blamed(record, "rpc-error", 0.5, performance.now());
+        else if (isProof) answered();
+        throw error;
       }
-      throw error;
+      // A chain always has a head: an upstream that refuses to tell it is no use, whatever its reasons.
+      const trouble = error instanceof RpcError ? new Trouble("rpc-error", error.message) : error;
+      if (trouble instanceof Trouble && !stop.signal.aborted) suffer(trouble, sentAt);
+      throw trouble;
     } finally {
       release();
     }
@@ -131,10 +137,10 @@ export function upstream(options: UpstreamOptions): Upstream {
 
   async function twice<T>(question: Question<T>): Promise<T> {
     try {
-      return await put(question, stop.signal);
+      return await put(question, stop.signal, false);
     } catch (error) {
       if (!(error instanceof Trouble) || error.kind === "timeout" || error.kind === "rate-limit") throw error;
-      return put(question, stop.signal);
+      return put(question, stop.signal, false);
     }
   }
 
@@ -157,8 +163,8 @@ export function upstream(options: UpstreamOptions): Upstream {
     record = standing.failed(record, trouble, sentAt, performance.now(), random());
     if (trouble.kind === "rate-limit") door.narrow();
     door.turnAway(trouble);
-    if (record.streak < DOUBTFUL_STREAK || trouble.kind === "rate-limit") return;
-    self.doubt();
+    if (record.streak < DOUBTFUL_STREAK) return;
+    if (trouble.kind !== "rate-limit") self.doubt();
     if (toldFailing) return;
     toldFailing = true;
     onChange({ kind: "failing", upstream: name, trouble: trouble.kind, problem: trouble.message });
@@ -177,11 +183,11 @@ export function upstream(options: UpstreamOptions): Upstream {
         if (record.notBefore > now) await rest(record.notBefore - now);
         if (isCheckDue) {
           checkedAt = now;
-          await verify(() => self.recheck());
+          await verify(self.recheck);
         }
         if (isHeadDue) {
           askedAt = now;
-          await ask(blockNumber(), stop.signal);
+          await ask(headOf("latest"), stop.signal);
         }
       } catch {
         // On record already; the patrol goes on whatever happened.
@@ -232,6 +238,16 @@ export function upstream(options: UpstreamOptions): Upstream {
       transport.close();
     },
   };
+}
+
+/** Ends with the signal's reason; the work itself goes on, for others wait for it too. */
+export function stoppable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
 }
 
 /** @throws RpcError as the parser does; Trouble malformed for whatever else it throws, in our own words only */

@@ -1,35 +1,15 @@
 /**
  * A JSON-RPC server that misbehaves on demand, before a real upstream or a scripted chain, over HTTP and WebSocket on
- * one port. Faults of the wire are here; lies about the chain are in `rpc-lies.ts`. It records every call.
+ * one port. Faults of the wire are in `wire-faults.ts`, lies about the
+ * chain in `rpc-lies.ts`. It records every call.
  */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { gzipSync } from "node:zlib";
 import { type WebSocket, WebSocketServer } from "ws";
 import type { Backend, Outcome } from "./scripted-chain.ts";
-
-/** What can go wrong with one answer between here and there. Over a WebSocket those of HTTP alone end the connection. */
-export type WireFault =
-  | { readonly kind: "delay"; readonly ms: number }
-  /** The right answer, a few bytes at a time. */
-  | { readonly kind: "drip"; readonly bytes: number; readonly everyMs: number }
-  /** No answer, the connection stays. */
-  | { readonly kind: "drop" }
-  | { readonly kind: "reset" }
-  | { readonly kind: "status"; readonly status: number; readonly retryAfter?: string; readonly body?: string }
-  | { readonly kind: "redirect"; readonly to: string }
-  /** The text in place of the answer: HTML, half JSON, nothing. */
-  | { readonly kind: "text"; readonly text: string | Buffer; readonly status?: number; readonly encoding?: string }
-  | { readonly kind: "truncate" }
-  /** A small gzip body that inflates to so many MB. */
-  | { readonly kind: "bomb"; readonly megabytes: number }
-  /** So many megabytes without an announced length, of spaces or of `piece` again and again. */
-  | { readonly kind: "flood"; readonly megabytes: number; readonly piece?: Buffer<ArrayBuffer>; readonly encoding?: string }
-  /** The envelope changed: another id, no `jsonrpc`, both result and error … */
-  | { readonly kind: "envelope"; readonly change: (reply: Record<string, unknown>) => unknown }
-  | { readonly kind: "answer"; readonly outcome: Outcome };
+import { answerHttp, answerSocket, type WireFault } from "./wire-faults.ts";
 
 /** Answers in the backend's place, or asks it (`next`) and changes what it says. */
 export type Lie = (call: Call, next: Backend) => Promise<Outcome> | Outcome;
@@ -104,7 +84,6 @@ export class RpcProxy implements AsyncDisposable {
 
   /** Until undone, or `times`. Of several that fit, the latest is done. */
   misbehave(fault: WireFault, where: Where = {}): () => void {
-    if (fault.kind === "bomb") bomb(fault.megabytes);
     const rule = { does: fault, where, left: where.times ?? Number.POSITIVE_INFINITY };
     this.#faults.unshift(rule);
     return () => {
@@ -165,8 +144,10 @@ export class RpcProxy implements AsyncDisposable {
 
   /** Listens again, on the same port. */
   async start(): Promise<void> {
-    const server = createServer((request, response) => void this.#serve(request, response));
-    const sockets = new WebSocketServer({ noServer: true, maxPayload: MEGABYTE });
+    const server = createServer(
+      (request, response) => void this.#serve(request, response).catch(() => response.destroy()),
+    );
+    const sockets = new WebSocketServer({ noServer: true, maxPayload: 2 ** 20 });
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.setNoDelay(true).once("close", () => this.#sockets.delete(socket));
@@ -178,7 +159,10 @@ export class RpcProxy implements AsyncDisposable {
       }
       sockets.handleUpgrade(request, socket, head, (ws) => {
         ws.on("error", () => {});
-        ws.on("message", (bytes: Buffer) => void this.#converse(ws, bytes.toString(), request));
+        ws.on("message", (bytes: Buffer) => {
+          // A backend that is down looks like a connection that breaks.
+          this.#converse(ws, bytes.toString(), request).catch(() => ws.terminate());
+        });
         ws.on("close", () => this.#subscribers.delete(ws));
       });
     });
@@ -186,7 +170,7 @@ export class RpcProxy implements AsyncDisposable {
     await once(server, "listening");
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
-    this.#watch = setInterval(() => void this.#tellHeads(), 10);
+    this.#watch = setInterval(() => void this.#tellHeads().catch(() => {}), 10);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -197,73 +181,13 @@ export class RpcProxy implements AsyncDisposable {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const { text, fault } = await this.#reply(Buffer.concat(chunks).toString(), "http", request);
-    response.setHeader("content-type", "application/json");
-    switch (fault?.kind) {
-      case "drop":
-        return;
-      case "reset":
-        response.socket?.resetAndDestroy();
-        return;
-      case "status":
-        if (fault.retryAfter !== undefined) response.setHeader("retry-after", fault.retryAfter);
-        response.writeHead(fault.status).end(fault.body ?? "no");
-        return;
-      case "redirect":
-        response.writeHead(307, { location: fault.to }).end();
-        return;
-      case "text":
-        if (fault.encoding !== undefined) response.setHeader("content-encoding", fault.encoding);
-        response.writeHead(fault.status ?? 200).end(fault.text);
-        return;
-      case "truncate":
-        response.writeHead(200, { "content-length": text.length }).write(text.slice(0, text.length / 2));
-        await sleep(5);
-        response.destroy();
-        return;
-      case "bomb":
-        response.setHeader("content-encoding", "gzip");
-        response.end(bomb(fault.megabytes));
-        return;
-      case "flood":
-        if (fault.encoding !== undefined) response.setHeader("content-encoding", fault.encoding);
-        for (let i = 0; i < fault.megabytes && !response.destroyed; i++) {
-          if (!response.write(megabyteOf(fault.piece)))
-            await Promise.race([once(response, "drain"), once(response, "close")]);
-        }
-        response.end();
-        return;
-      case "drip":
-        for (let i = 0; i < text.length && !response.destroyed; i += fault.bytes) {
-          response.write(text.slice(i, i + fault.bytes));
-          await sleep(fault.everyMs);
-        }
-        response.end();
-        return;
-      default:
-        response.end(text);
-    }
+    await answerHttp(response, text, fault);
   }
 
   async #converse(ws: WebSocket, request: string, upgrade: IncomingMessage): Promise<void> {
     const { text, fault, call } = await this.#reply(request, "ws", upgrade);
     if (call.method === "eth_subscribe" && fault === undefined) this.#subscribers.set(ws, String(this.calls.length));
-    switch (fault?.kind) {
-      case "drop":
-        return;
-      case "text":
-        return ws.send(fault.text);
-      case "truncate":
-        return ws.send(text.slice(0, text.length / 2));
-      case "flood":
-        return ws.send(Buffer.alloc(fault.megabytes * MEGABYTE, " ").toString());
-      case undefined:
-      case "delay":
-      case "envelope":
-      case "answer":
-        return ws.send(text);
-      default:
-        return ws.terminate();
-    }
+    answerSocket(ws, text, fault);
   }
 
   /** The answer as it would go out, and what is to be done to it instead. */
@@ -326,14 +250,4 @@ function overHttp(url: URL): Backend {
     const { result, error } = (await response.json()) as { result?: unknown; error?: never };
     return error === undefined ? { result } : { error };
   };
-}
-
-const MEGABYTE = 2 ** 20;
-const megabyteOf = (piece = Buffer.from(" ")) =>
-  Buffer.alloc(Math.floor(MEGABYTE / piece.length) * piece.length, piece);
-const bombs = new Map<number, Buffer>();
-function bomb(megabytes: number): Buffer {
-  const made = bombs.get(megabytes) ?? gzipSync(Buffer.alloc(megabytes * MEGABYTE, "[]"));
-  bombs.set(megabytes, made);
-  return made;
 }
