@@ -70,6 +70,9 @@ afterEach(async () => {
   await until("wireguard-go to end", 5_000, () => wireguardGo().length === 0);
 });
 
+const PORT_TAKEN =
+  'case "$*" in *listen-port*) echo "Unable to modify interface: Address already in use" >&2; exit 1;; esac';
+
 /** Somebody who has UDP port 51820. */
 async function portThief(): Promise<Running> {
   const script = 'require("dgram").createSocket("udp4").bind(51820, () => console.log("up"))';
@@ -144,8 +147,14 @@ describe("making the interface", () => {
     const taken = await portThief();
     expect(await faultOf(device.ensure(wanted))).toBe("device.port-in-use");
     await taken.end();
-    expect(await sh("ip -o link show")).not.toContain("wg0");
+    expect(ran().join("\n")).not.toMatch(/link add/);
     expect(await device.ensure(wanted)).toMatchObject({ isNew: true });
+  });
+
+  it("names the port also where somebody takes it in that moment", async () => {
+    fault("wg", PORT_TAKEN);
+    expect(await faultOf(device.ensure(wanted))).toBe("device.port-in-use");
+    expect(await sh("ip -o link show")).not.toContain("wg0");
   });
 
   it("refuses an overlay that is a network of this host, by name", async () => {
@@ -289,6 +298,7 @@ describe("a wg that does not do what it should", () => {
     fault("wg", `rm /run/fault-wg; ${script}`);
     const outcome = await apply(device, change());
     expect(outcome).toMatchObject({ kind: "rolled-back", error: { fault: { code } } });
+    expect(await sh("pgrep -f '^sleep 60' || true")).toBe("");
     expect(await drawnPeers()).toEqual(["B@3"]);
     expect(await device.read(nobody)).toMatchObject({ publicKey: privateKey.publicKey, listenPort: 51820 });
     expect(await apply(device, change())).toEqual({ kind: "applied" });
@@ -433,8 +443,14 @@ describe("what somebody does to the interface", () => {
     await sh("wg set wg0 listen-port 7777");
     const thief = await portThief();
     expect(await faultOf(device.restore(await device.read(nobody), 51820))).toBe("device.port-in-use");
+    // Asking wireguard-go for it would have cost the port that it has.
+    expect(await device.read(nobody)).toMatchObject({ listenPort: 7777 });
     expect(await drawnPeers()).toEqual(["A@2", "B@3"]);
     await thief.end();
+    fault("wg", PORT_TAKEN);
+    const found = { ...(await device.read(nobody)), listenPort: 7777 };
+    expect(await faultOf(device.restore(found, 51820))).toBe("device.port-in-use");
+    rmSync("/run/fault-wg");
     expect(await device.restore(await device.read(nobody), 51820)).toEqual(["listen on port 51820"]);
   });
 

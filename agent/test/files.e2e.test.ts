@@ -61,6 +61,7 @@ describe("a disk that is full", () => {
     const files = open();
     expect(await problemOf(files.write(conf(1), many()))).toBe("config.unwritten ENOSPC");
     expect(await generationOf(open())).toBe(1);
+    expect(readdirSync("/run/etc/backups")).toEqual([]);
   });
 
   it("makes no half of a private key", async () => {
@@ -93,7 +94,7 @@ describe("a wg0.conf that is mounted as a single file", () => {
       [3, few()],
     ] as const) {
       await files.write(conf(generation), peers);
-      expect(await generationOf(open())).toBe(generation);
+      expect(await open().newest()).toMatchObject({ conf: { generation }, path: "/run/etc/wg0.conf" });
       expect(await files.isIntact()).toBe(true);
     }
     expect(readFileSync("/run/host.conf", "utf8")).toMatch(/^# Generation 3,/);

@@ -127,7 +127,7 @@ describe("a gateway", () => {
   async function forwarded(from: string, to: string): Promise<boolean> {
     await sh("nft delete table inet counts 2>/dev/null; true");
     await sh(`nft 'add table inet counts; add chain inet counts post { type filter hook postrouting priority 50; }'`);
-    await sh(`nft add rule inet counts post iifname wg0 oifname wg0 counter`);
+    await sh(`nft add rule inet counts post iifname wg0 oifname wg0 icmp type echo-request counter`);
     await inside(tunnel, `ping -c1 -W1 -I ${from} ${to} >/dev/null || true`);
     return !(await sh("nft list table inet counts")).includes("packets 0 ");
   }

@@ -139,10 +139,13 @@ describe("what is no generation", () => {
     ["somebody's own configuration", `[Interface]\nPrivateKey = ${privateKey.reveal()}\nListenPort = 51820\n`],
     ["a file with something behind its end", `${text}PostUp = reboot\n`],
     ["a file with a second file behind it", `${text}${text}`],
-    ["one endless line", "x".repeat(1_000_000)],
     ["binary rubbish", "\0\xff\n".repeat(100)],
   ])("is %s", (_, rubbish) => {
     expect(() => parse(rubbish)).toThrow(ConfError);
+  });
+
+  it("is not waited for where a line does not end", () => {
+    expect(() => parse("x".repeat(1_000_000), 64 * 1024)).toThrow(/line 1 is too long/);
   });
 
   it("is never quoted in the error", () => {

@@ -89,6 +89,7 @@ describe("rubbish", () => {
     ["nothing at all", ""],
     ["a cut line", `${head}\n${A}`],
     ["a cut head", head],
+    ["a head with a field too few", `${head.slice(0, head.lastIndexOf("\t"))}\n`],
     ["a head that is a peer", `${A}\n`],
     ["a peer with a field too few", `${head}\n${A.slice(0, A.lastIndexOf("\t"))}\n`],
     ["a peer with a field too many", `${head}\n${A}\t0\n`],

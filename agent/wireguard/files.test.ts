@@ -204,6 +204,17 @@ describe("the private key", () => {
     expect(new Set(keys.map((key) => key.reveal())).size).toBe(1);
   });
 
+  it("is the other's where somebody was faster", async () => {
+    const other = PrivateKey.generate();
+    const key = await loadPrivateKey(path(), async () => {
+      mkdirSync(join(root, "state"));
+      writeFileSync(path(), other.reveal());
+      return undefined;
+    });
+    expect(key.publicKey).toBe(other.publicKey);
+    expect(readdirSync(join(root, "state"))).toEqual(["private.key"]);
+  });
+
   it("is never made where there was one", async () => {
     const lost = loadPrivateKey(path(), async () => "/etc/wireguard/wg0.conf");
     expect(await faultOf(lost)).toEqual({ code: "key.lost", path: path(), evidence: "/etc/wireguard/wg0.conf" });

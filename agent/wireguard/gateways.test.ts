@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from "vitest";
-import { parseTokenId, type TokenId } from "../model.ts";
+import { type PublicKey, parseTokenId, type TokenId } from "../model.ts";
 import { keyOf, letterOf } from "../test/peers.ts";
 import { succeed, succession } from "./gateways.ts";
 
@@ -64,5 +64,12 @@ describe("the primary gateway", () => {
   it("is left where it is by a restart of the agent", () => {
     expect(played({ A: "..xxxxx", B: "xxxxxxx" }, "B")).toBe("BBAAAAA");
     expect(played({ A: ".......", B: "xxxxxxx" }, "B")).toBe("BBBBBBB");
+    expect(played({ A: "......", B: "xxxxxx" }, "A")).toBe("AAABBB");
+  });
+
+  it("is not waited for after a restart where its last handshake is long ago", () => {
+    const handshakeAt = (key: PublicKey) => START - (key === keyOf("A") ? 4 : 1) * MINUTE;
+    const { primary } = succeed(succession(ids.get("A"), START), [gateway("A"), gateway("B")], handshakeAt, START);
+    expect(nameOf(primary)).toBe("B");
   });
 });

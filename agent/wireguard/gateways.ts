@@ -16,7 +16,7 @@ export interface Gateway {
 
 export interface Succession {
   readonly primary: TokenId | undefined;
-  /** When the primary became it; it has the stale time from then on to shake hands. */
+  /** When the primary became it; it has the stale time from then on to shake hands for the first time. */
   readonly seatedAt: number;
   readonly standings: ReadonlyMap<TokenId, Standing>;
 }
@@ -60,7 +60,8 @@ export function succeed(
   };
 
   if (current === undefined) return seat(ranked.find(isFresh) ?? ranked[0]);
-  if (isFresh(current) || nowMs - before.seatedAt < STALE_AFTER_MS) {
+  const isAwaited = handshakeAt(current.key) === 0 && nowMs - before.seatedAt < STALE_AFTER_MS;
+  if (isFresh(current) || isAwaited) {
     const better = ranked.find((gateway) => gateway.tokenId < current.tokenId && mayReturn(gateway, standings, nowMs));
     return better === undefined ? stay : seat(better);
   }

@@ -49,6 +49,9 @@ describe("a full pass", () => {
   test.each([
     ["a peer that roamed is left alone", "A@1?8#30", "A@1!1", "A@1!1", ""],
     ["a peer that was somehow sent elsewhere is left alone, too", "A@1?8", "A@1!1", "A@1!1", ""],
+    ["a node that we do not dial is left where it roamed to, however silent", "A@1?8#900", "A@1!1", "A@1!1", ""],
+    ["one that we dial is left alone before its first handshake, too", "A@1?8~25", "A@1!1~25", "A@1!1~25", ""],
+    ["a node without any endpoint gets the one that it should have", "A@1", "A@1!1", "A@1!1", "=A@1!1"],
     ["a member's endpoint is its own", "A@1?8#900", "A@1", "A@1", ""],
     ["a node that published another endpoint is dialled there", "A@1?8#30", "A@1!1", "A@1!2", "=A@1!2"],
     ["whoever we dial is dialled at home once it is lost", "A@1?8~25#181", "A@1!1~25", "A@1!1~25", "=A@1!1~25"],
