@@ -3,6 +3,9 @@
 # Debian packages with apt-get, everything else (Node included) with npm ci into node_modules.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Debian keeps some commands in /usr/sbin, which is not on everybody's PATH.
+export PATH="$PATH:/usr/sbin:/sbin"
+unpacked=node_modules/.cache/debian
 
 stop() {
   printf '%s\n' "$@" >&2
@@ -20,19 +23,37 @@ package_of() {
   esac
 }
 
-packages=()
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null
+}
+
+unpack() (
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  (cd "$scratch" && apt -o APT::Sandbox::User=root download "$1") && dpkg-deb -x "$scratch"/*.deb "$unpacked"
+)
+
+packages=() services=()
 for command in "$@"; do
-  # Debian keeps some in /usr/sbin, which is not on everybody's PATH.
-  PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null || packages+=("$(package_of "$command")")
+  if command -v "$command" >/dev/null || [ -x "$unpacked/usr/bin/$command" ]; then
+    continue
+  elif [ "$command" = promtool ]; then
+    # It comes with a server that Debian would start: unpacked below, and not installed.
+    services+=("$(package_of "$command")")
+  else
+    packages+=("$(package_of "$command")")
+  fi
 done
-if [ ${#packages[@]} -gt 0 ]; then
-  command -v apt-get >/dev/null || stop "missing: ${packages[*]}. This is no Debian, so install them with its own package manager."
-  [ "$(id -u)" = 0 ] || stop "missing: ${packages[*]}. Run this as root, or: sudo apt-get install ${packages[*]}"
-  echo "installing ${packages[*]}"
-  apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null; }
-  install_packages() { apt install -y --no-install-recommends "${packages[@]}"; }
+missing="${packages[*]} ${services[*]}"
+if [ "$missing" != " " ]; then
+  command -v apt-get >/dev/null || stop "missing: $missing. This is no Debian: install them with its own package manager."
+  [ "$(id -u)" = 0 ] || stop "missing: $missing. Run this as root, or: sudo apt-get install $missing"
+  echo "installing $missing"
   # The lists of a fresh image are empty or old.
-  { apt update && install_packages; } || stop "apt-get could not install ${packages[*]}: see above"
+  apt update || stop "apt-get update failed: see above"
+fi
+if [ ${#packages[@]} -gt 0 ]; then
+  apt install -y --no-install-recommends "${packages[@]}" || stop "apt-get could not install ${packages[*]}: see above"
 fi
 
 [ "$(uname -s)" = Linux ] || stop "this needs Linux: WireGuard interfaces and network namespaces"
@@ -47,3 +68,7 @@ fi
 version=$(PATH="$PWD/node_modules/.bin:$PATH" node --version)
 [ "$(printf '%s\n' v24.12.0 "$version" | sort -V | head -n 1)" = v24.12.0 ] ||
   stop "this needs Node 24.12 or newer and found $version: npm's package for this machine ($(uname -m)) is missing"
+
+for package in "${services[@]}"; do
+  unpack "$package" || stop "apt-get could not download $package: see above"
+done
