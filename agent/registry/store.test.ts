@@ -333,6 +333,21 @@ describe("a store that cannot be used", () => {
     expect(readFileSync(`${path}.corrupt-1`).equals(spoilt)).toBe(true);
   });
 
+  it("is set aside when it turns out while running, and everything is written anew", async () => {
+    // More than SQLite keeps in memory.
+    const name = "n".repeat(2_500);
+    const many = history(start, Array.from({ length: 2_500 }, (_, i) => `grant ${i} A k ${name}`).join(";"), 1);
+    await saved(many);
+    const { store, ledger: held = start } = openStore(path, identity);
+    writeFileSync(path, readFileSync(path).fill(0xa5, 8_192));
+    const next = history(held, Array.from({ length: 2_500 }, (_, i) => `key ${i} l`).join(";"), 2);
+    await expect(store.save(next)).rejects.toMatchObject({ fault: { code: "store.corrupt" } });
+    await store.save(next);
+    await store.close();
+    expect(drawnLedger(await reopened())).toBe(drawnLedger(next));
+    expect(readdirSync(directory)).toContain("ledger.db.corrupt-1");
+  }, 20_000);
+
   it("never overwrites one that was set aside before", async () => {
     for (const text of ["first", "second"]) {
       writeFileSync(path, text.repeat(500));

@@ -18,7 +18,7 @@ export interface Store {
   /**
    * One transaction of all that differs from the last save that succeeded, so that a retry leaves nothing out. Many
    * rows go in slices between which the event loop turns; calls are carried out one after the other.
-   * @throws AgentError `store.unsaved`; `store.corrupt`, after which the next save writes everything into a new file
+   * @throws AgentError `store.unsaved`; `store.corrupt`, after which the next save sets the file aside and writes everything into a new one
    */
   save(ledger: Ledger, notes?: Readonly<Record<string, string>>): Promise<void>;
   /** A small text kept beside the ledger, as last saved. */
@@ -78,7 +78,7 @@ function opened(path: string, identity: Identity): Omit<Opened, "corrupt"> {
 interface Held {
   readonly path: string;
   identity: Identity;
-  /** Undefined after corruption, until a new file could be made. */
+  /** Undefined after corruption, until the next save has made a new file. */
   db: DatabaseSync | undefined;
   readonly notes: Map<string, string>;
   saved: Saved | undefined;
@@ -105,7 +105,7 @@ function storeOf(held: Held): Store {
 
 async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, string>>): Promise<void> {
   try {
-    held.db ??= connect(held.path, held.identity);
+    held.db ??= renewed(held);
     await transact(held.db, writes(held.saved, ledger, held.identity.genesis, notes));
   } catch (error) {
     const fault = faultOf(error, held.path, "saving");
@@ -113,12 +113,16 @@ async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, s
       held.db?.close();
       held.db = undefined;
       held.saved = undefined;
-      setAside(held.path);
     }
     throw fault;
   }
   held.saved = savedOf(ledger);
   for (const [name, value] of Object.entries(notes)) held.notes.set(name, value);
+}
+
+function renewed({ path, identity }: Held): DatabaseSync {
+  if (existsSync(path)) setAside(path);
+  return connect(path, identity);
 }
 
 // 2,000 rows are some ten milliseconds.
