@@ -64,9 +64,6 @@ describe("the journals of all nodes", () => {
       },
       ["900 quarantine c", "1 quarantine a+b"],
     ],
-      },
-      ["900 quarantine b", "1 quarantine a+b"],
-    ],
     [
       "never fold what each node does for itself",
       { a: [[1, "apply", { added: "1" }]], b: [[1, "apply", { added: "1" }]] },
