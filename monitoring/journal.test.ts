@@ -69,8 +69,9 @@ describe("the journals of all nodes", () => {
       { a: [[1, "apply", { added: "1" }]], b: [[1, "apply", { added: "1" }]] },
       ["1 apply b", "1 apply a"],
     ],
-  ])("%s", (_, journals, expected) => 
-    expect(merged(journals)).toEqual(expected););
+  ])("%s", (_, journals, expected) => {
+    expect(merged(journals)).toEqual(expected);
+  });
 });
 
 describe("the filter", () => {
