@@ -37,6 +37,8 @@ export interface Moment {
   readonly self: TokenId | undefined;
   /** For each key of several tokens, the one that gets the peer; filled as it is asked. */
   readonly winners: Map<string, TokenId | undefined>;
+  /** For each name in the settings, its earliest token; filled as it is asked. */
+  readonly firsts: Map<string, TokenId | undefined>;
 }
 
 export type Judgement =
@@ -81,7 +83,7 @@ export function duty(moment: Moment, token: Token): { role: Role; endpoint: Endp
     return { role, endpoint: isDialable ? parseEndpoint(token.endpoint) : undefined };
   }
   const isNamed = gateways.has(token.nodeId) || peerEndpoints.has(token.nodeId);
-  if (!isNamed || named(moment.registry, token.nodeId)[0]?.id !== token.id) {
+  if (!isNamed || first(moment, token.nodeId) !== token.id) {
     return { role: "member", endpoint: undefined };
   }
   return { role: gateways.has(token.nodeId) ? "gateway" : "node", endpoint: peerEndpoints.get(token.nodeId) };
@@ -119,6 +121,12 @@ function winner(moment: Moment, key: string): TokenId | undefined {
   const won = claimants(moment.registry, key).filter(isReady).sort(byClaim).at(-1)?.id;
   moment.winners.set(key, won);
   return won;
+}
+
+function first({ registry, firsts }: Moment, nodeId: string): TokenId | undefined {
+  const found = firsts.get(nodeId) ?? named(registry, nodeId)[0]?.id;
+  firsts.set(nodeId, found);
+  return found;
 }
 
 /** By the claims' positions; several tokens can have made theirs with one announcement. */

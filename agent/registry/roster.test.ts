@@ -176,7 +176,7 @@ describe("admission", () => {
 
   it("refuses an inactive token before asking anything else of it", () => {
     const registry = folded("grant 1 A k | revoke 1");
-    const moment = { registry, rules: RULES, head: 2, self: undefined, winners: new Map() };
+    const moment = { registry, rules: RULES, head: 2, self: undefined, winners: new Map(), firsts: new Map() };
     expect([...registry.maps.records.values()].map((each) => judged(moment, each))).toEqual([
       { kind: "refused", code: "inactive" },
     ]);

@@ -68,8 +68,17 @@ export function rosterOf(rules: Rules): Roster {
     for (const id of reconsidered(head)) asked.add(id);
     lastHead = head;
     for (const id of dependants(registry, asked)) asked.add(id);
-    const self = ours.kind === "found" ? ours.token.id : undefined;
-    const moment: Moment = { registry, rules, head, self, winners: new Map() };
+    const before = ours;
+    ours = self(registry, rules.nodeId, rules.ownKey);
+    for (const each of [before, ours]) if (each.kind === "found") asked.add(each.token.id);
+    const moment: Moment = {
+      registry,
+      rules,
+      head,
+      self: ours.kind === "found" ? ours.token.id : undefined,
+      winners: new Map(),
+      firsts: new Map(),
+    };
 
     const changed = new Set<TokenId>();
     const moved: Entry[] = [];
@@ -102,30 +111,23 @@ export function rosterOf(rules: Rules): Roster {
     return changed;
   }
 
-  /** Who leans on the touched: tokens with the same key or the same name, and this node's own token. */
-  function dependants(registry: Registry, touched: ReadonlySet<TokenId>): TokenId[] {
-    const leaning: Token[] = [];
-    const keys = new Set<string>();
-    let isOurs = false;
+  /** Who leans on the touched: tokens with the same key, or the same name where a name counts. */
+  function dependants(registry: Registry, touched: ReadonlySet<TokenId>): ReadonlySet<TokenId> {
+    const leaning = new Set<TokenId>();
+    const [keys, names] = [new Set<string>(), new Set<string>()];
     const lean = (id: TokenId, state: Token | undefined) => {
       if (state === undefined) return;
       const { claim, nodeId } = state;
-      if (nodeId === rules.nodeId) isOurs = true;
-      if (isNamedInSettings(rules, nodeId)) leaning.push(...named(registry, nodeId));
-      if (claim === undefined || otherClaimant(registry.maps, claim.key, id) === undefined) return;
-      if (!keys.has(claim.key)) leaning.push(...claimants(registry, claim.key));
-      keys.add(claim.key);
+      if (isNamedInSettings(rules, nodeId)) names.add(nodeId);
+      if (claim !== undefined && otherClaimant(registry.maps, claim.key, id) !== undefined) keys.add(claim.key);
     };
     for (const id of touched) {
       lean(id, entries.get(id)?.token);
       lean(id, token(registry, id));
     }
-    if (isOurs) {
-      const found = self(registry, rules.nodeId, rules.ownKey);
-      for (const each of [ours, found]) if (each.kind === "found") leaning.push(each.token);
-      ours = found;
-    }
-    return leaning.map(({ id }) => id);
+    for (const key of keys) for (const rival of claimants(registry, key)) leaning.add(rival.id);
+    for (const name of names) for (const namesake of named(registry, name)) leaning.add(namesake.id);
+    return leaning;
   }
 
   /** The tokens of which the new head confirms something, or takes a confirmation back. */
