@@ -4,24 +4,36 @@ import { AgentError } from "../errors.ts";
 import type { Peer, PublicKey } from "../model.ts";
 import type { Device } from "../wireguard/device.ts";
 import type { RunningPeer } from "../wireguard/dump.ts";
+import type { WantedInterface } from "../wireguard/interface.ts";
 import type { Change } from "../wireguard/plan.ts";
 
 export class FakeDevice implements Device {
   readonly peers = new Map<PublicKey, RunningPeer>();
-  /** Peers that were taken away and came back are remembered: a live client would have lost its session. */
+  /** Every peer that came, each time: a live client that was taken away and came back would have lost its session. */
   readonly added: PublicKey[] = [];
   /** So many changes go through before one fails; no failure without it. */
   failsAfter: number | undefined;
+  /** Fails on every change of these peers. */
+  readonly refuses = new Set<PublicKey>();
+  /** Every change waits for it. */
+  busy: Promise<void> | undefined;
+  /** How often it was asked for something. */
+  readonly asked = { apply: 0, read: 0 };
+  wanted: WantedInterface | undefined;
 
   async read() {
+    this.asked.read++;
     await turn();
     return { publicKey: undefined, listenPort: 51820, peers: new Map(this.peers) };
   }
 
   async apply(changes: readonly Change[]): Promise<void> {
+    this.asked.apply++;
     for (const change of changes) {
       await turn();
-      if (this.failsAfter !== undefined && this.failsAfter-- <= 0) {
+      await this.busy;
+      const isRefused = this.refuses.has(change.kind === "remove" ? change.key : change.peer.key);
+      if (isRefused || (this.failsAfter !== undefined && this.failsAfter-- <= 0)) {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }
       if (change.kind === "remove") this.peers.delete(change.key);
@@ -34,7 +46,9 @@ export class FakeDevice implements Device {
     this.peers.set(peer.key, { ...peer, hasPresharedKey: false, latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 });
   }
 
-  async ensure() {
+  async ensure(wanted: WantedInterface) {
+    await turn();
+    this.wanted = wanted;
     return { isNew: false, repairs: [], faults: [] };
   }
   async restore() {

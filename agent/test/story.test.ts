@@ -3,36 +3,16 @@
  * key updates, reorgs, failures of upstream and device, crashes. After each, device == fold of the canonical chain,
  * where the fold is a second one: the contract's own state, block by block.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Agent, newAgent } from "../agent.ts";
-import { pass } from "../bridge.ts";
-import { origin, tipOf } from "../chain/follower.ts";
-import { overlayPrefix } from "../chain/prefix.ts";
-import { RpcError } from "../chain/rpc.ts";
-import { parseSettings } from "../config.ts";
-import { AgentError } from "../errors.ts";
-import { type Address, type Cidr, PrivateKey, type PublicKey } from "../model.ts";
-import { createJournal } from "../observe/journal.ts";
-import { createLog } from "../observe/log.ts";
-import { createMetrics } from "../observe/metrics.ts";
-import { addressPlan } from "../registry/addresses.ts";
-import { emptyLedger, trail } from "../registry/ledger.ts";
-import { openStore } from "../registry/store.ts";
-import { fullPass } from "../tend.ts";
-import { createEndpoints } from "../wireguard/endpoints.ts";
-import { openFiles } from "../wireguard/files.ts";
-import { FakeDevice } from "./fake-device.ts";
-import { Down, rpcOver } from "./rpc-over.ts";
-import { type Backend, ScriptedChain } from "./scripted-chain.ts";
-import { ScriptedContract } from "./scripted-contract.ts";
+import { tipOf } from "../chain/follower.ts";
+import type { PublicKey } from "../model.ts";
+import { trail } from "../registry/ledger.ts";
+import { Boot, NODE_KEY, ownerOf } from "./boot.ts";
+import { Down } from "./rpc-over.ts";
 
 const EVENTS = process.env["FULL"] === "true" ? 20_000 : 2_000;
 /** Seeds that failed once stay here. */
 const SEEDS = [1, 20_261_121, ...(process.env["SEED"] ?? String(Date.now() % 1_000_000)).split(",").map(Number)];
-const NODE_KEY = PrivateKey.generate();
 
 describe.each(["full", "plain"] as const)("a contract of the %s kind", (style) => {
   it.each(SEEDS)(
@@ -59,40 +39,35 @@ interface Holding {
 /** The chain, the agent that follows it, and what each block of the chain means. */
 class Walk {
   readonly #random: () => number;
-  readonly #chain = new ScriptedChain({ finalizedDepth: 12 });
-  readonly #contract: ScriptedContract;
+  readonly #boot: Boot;
   readonly #style: "full" | "plain";
-  readonly #directory = mkdtempSync(join(tmpdir(), "story-"));
-  readonly #device = new FakeDevice();
   /** What the tokens are after each block, by block number. */
   readonly #blocks: Map<bigint, Holding>[] = [];
-  readonly #signal = new AbortController().signal;
   #tokens = new Map<bigint, Holding>();
   #isDown = false;
   #downChance = 0;
   #steps: string[] = [];
   #keys = 0;
-  #clockMs = 0;
-  #agent!: Agent;
   events = 0;
 
   constructor(style: "full" | "plain", seed: number) {
     this.#style = style;
     this.#random = mulberry(seed);
-    this.#contract = new ScriptedContract(this.#chain, { style });
+    this.#boot = new Boot({ style });
+    this.#boot.upstreams.set("scripted", (method, params) => {
+      if (this.#isDown || (this.#downChance > 0 && this.#random() < this.#downChance)) throw new Down();
+      return this.#boot.chain.answer(method, params);
+    });
   }
 
   async start(): Promise<void> {
-    this.#agent = this.#boot();
-    this.#do("grant", () => this.#contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey));
+    this.#do("grant", () => this.#boot.contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey));
     this.#mine();
     await this.#settle();
   }
 
   async end(): Promise<void> {
-    await this.#agent.store.close();
-    this.#agent.metrics.close();
-    rmSync(this.#directory, { recursive: true, force: true });
+    await this.#boot.end();
   }
 
   async step(): Promise<void> {
@@ -104,7 +79,7 @@ class Walk {
     else if (luck < 0.18) await this.#outage();
     else if (luck < 0.26) await this.#brokenDevice();
     else if (luck < 0.32) await this.#crash();
-    else if (luck < 0.4) this.#chain.mine(this.#pick(30));
+    else if (luck < 0.4) this.#boot.chain.mine(this.#pick(30));
     else if (luck < 0.5) await this.#flakyUpstream();
     // A few polls at random moments, so that blocks are seen at the tip as well as in a row.
     if (this.#random() < 0.8) await this.#settle();
@@ -118,16 +93,16 @@ class Walk {
     const token = id === undefined ? undefined : this.#tokens.get(id);
     if (id === undefined || token === undefined || choice < 0.4) this.#grant();
     else if (choice < 0.6) {
-      this.#do(`revoke ${id}`, () => this.#contract.revoke(id));
+      this.#do(`revoke ${id}`, () => this.#boot.contract.revoke(id));
       this.#tokens.set(id, { ...token, isActive: false });
     } else if (choice < 0.75) {
       const to = ownerOf(this.#pick(8) + 1);
-      this.#do(`transfer ${id}`, () => this.#contract.transfer(id, to));
+      this.#do(`transfer ${id}`, () => this.#boot.contract.transfer(id, to));
       if (to !== token.owner) this.#tokens.set(id, { ...token, owner: to, key: "" });
       else if (this.#style === "full") this.#tokens.set(id, { ...token, key: token.key });
     } else {
       const key = this.#newKey();
-      this.#do(`key of ${id}`, () => this.#contract.updateKey(id, key));
+      this.#do(`key of ${id}`, () => this.#boot.contract.updateKey(id, key));
       this.#tokens.set(id, { ...token, key });
     }
   }
@@ -137,16 +112,16 @@ class Walk {
     const key = this.#random() < 0.1 ? "not a key" : this.#newKey();
     let id = 0n;
     this.#do("grant", () => {
-      id = this.#contract.grant(owner, `m-${this.events}`, key);
+      id = this.#boot.contract.grant(owner, `m-${this.events}`, key);
     });
     this.#tokens.set(id, { owner, key, isActive: true });
   }
 
   #reorg(): void {
-    const depth = 1 + this.#pick(Math.min(8, this.#chain.head - 3));
-    const shared = this.#chain.head - depth;
+    const depth = 1 + this.#pick(Math.min(8, this.#boot.chain.head - 3));
+    const shared = this.#boot.chain.head - depth;
     this.#steps.push(`reorg ${depth}`);
-    this.#chain.reorg(depth, depth + this.#pick(3));
+    this.#boot.chain.reorg(depth, depth + this.#pick(3));
     this.#blocks.length = Math.min(this.#blocks.length, shared + 1);
     this.#tokens = new Map(this.#blocks.findLast((block) => block !== undefined));
   }
@@ -154,9 +129,9 @@ class Walk {
   async #outage(): Promise<void> {
     this.#steps.push("outage");
     this.#isDown = true;
-    const before = this.#held();
+    const before = this.#boot.held();
     await this.#poll();
-    expect(this.#held(), this.#story()).toEqual(before);
+    expect(this.#boot.held(), this.#story()).toEqual(before);
     this.#isDown = false;
   }
 
@@ -170,38 +145,32 @@ class Walk {
 
   async #brokenDevice(): Promise<void> {
     this.#steps.push("broken device");
-    this.#device.failsAfter = this.#pick(3);
+    this.#boot.device.failsAfter = this.#pick(3);
     await this.#poll();
-    this.#device.failsAfter = undefined;
+    this.#boot.device.failsAfter = undefined;
   }
 
   async #crash(): Promise<void> {
     this.#steps.push("crash");
     if (this.#random() < 0.5) await this.#poll();
-    await this.#agent.store.close();
-    this.#agent.metrics.close();
-    this.#agent = this.#boot();
+    await this.#boot.restart();
   }
 
   async #settle(): Promise<void> {
     const wanted = this.#wanted();
     for (let round = 0; round < 6; round++) {
       // Removals in numbers wait for a witness; the walk is one, by letting the window pass.
-      this.#clockMs += 11 * 60_000;
+      this.#boot.clockMs += 11 * 60_000;
       // The two loops run beside each other.
-      await Promise.all([this.#poll(), fullPass(this.#agent, this.#signal)]);
+      await Promise.all([this.#poll(), this.#boot.fullPass()]);
       await this.#poll();
-      if (same(this.#held(), wanted)) break;
+      if (same(this.#boot.held(), wanted)) break;
     }
-    expect(this.#held(), this.#story()).toEqual(wanted);
+    expect(this.#boot.held(), this.#story()).toEqual(wanted);
   }
 
   async #poll(): Promise<void> {
-    try {
-      await pass(this.#agent, this.#signal);
-    } catch (error) {
-      if (!(error instanceof AgentError) && !(error instanceof RpcError)) throw error;
-    }
+    await this.#boot.poll();
   }
 
   /** Independent of the fold: the latest block's tokens, and what makes a peer of one. */
@@ -210,12 +179,8 @@ class Walk {
     return peers.map(([id, { key }]) => `${key} 10.213.${id >> 8n}.${id & 255n}/32`).sort();
   }
 
-  #held(): string[] {
-    return [...this.#device.peers.values()].map(({ key, allowedIps }) => `${key} ${allowedIps[0]}`).sort();
-  }
-
   #mine(): void {
-    this.#blocks[this.#contract.mine(this.#pick(3))] = new Map(this.#tokens);
+    this.#blocks[this.#boot.contract.mine(this.#pick(3))] = new Map(this.#tokens);
   }
 
   #do(what: string, act: () => void): void {
@@ -224,9 +189,9 @@ class Walk {
   }
 
   #story(): string {
-    return `…${this.#steps.slice(-40).join(", ")}; chain at ${this.#chain.head}, ledger at ${
-      tipOf(trail(this.#agent.ledger)).number
-    }, faults ${JSON.stringify([...this.#agent.faults.values()])}`;
+    return `…${this.#steps.slice(-40).join(", ")}; chain at ${this.#boot.chain.head}, ledger at ${
+      tipOf(trail(this.#boot.agent.ledger)).number
+    }, faults ${JSON.stringify([...this.#boot.agent.faults.values()])}`;
   }
 
   #newKey(): PublicKey {
@@ -238,47 +203,7 @@ class Walk {
   #pick(limit: number): number {
     return Math.floor(this.#random() * limit);
   }
-
-  #boot(): Agent {
-    const parsed = parseSettings({
-      NODE_ID: "node-a",
-      NETWORK: "devnet",
-      RPC_URL: "http://127.0.0.1:1",
-      MAX_PEERS: "60000",
-    });
-    if ("mistakes" in parsed) throw new Error("the walk's settings are wrong");
-    const settings = { ...parsed.settings, contract: this.#contract.address as Address };
-    const { chainId, contract, overlayIpv4 } = settings;
-    const ipv6Prefix = overlayPrefix(chainId, contract);
-    const overlay: Cidr[] = [overlayIpv4, ipv6Prefix];
-    const { store, ledger } = openStore(join(this.#directory, "ledger.sqlite"), { chainId, contract });
-    const backend: Backend = (method, params) => {
-      if (this.#isDown || (this.#downChance > 0 && this.#random() < this.#downChance)) throw new Down();
-      return this.#chain.answer(method, params);
-    };
-    const upstream = () => [{ name: "scripted", headBlock: this.#isDown ? undefined : this.#chain.head }];
-    const parts = {
-      ...{ settings, version: "0", privateKey: NODE_KEY, overlay, store, device: this.#device },
-      rpc: rpcOver(upstream, () => backend),
-      rules: {
-        ...{ nodeId: "node-a", ownKey: NODE_KEY.publicKey, confirmations: 1, maxTokensPerOwner: 0, maxPeers: 60_000 },
-        ...{ gateways: new Set<string>(), peerEndpoints: new Map() },
-        addresses: addressPlan({ ipv6Prefix, overlayIpv4 }, { ipv6: true }),
-      },
-      files: openFiles({ interfaceName: "wg0", configDir: join(this.#directory, "config"), maxBackups: 3 }),
-      endpoints: createEndpoints(async () => [], overlay),
-      journal: createJournal({ now: () => 0 }),
-      metrics: createMetrics(),
-      log: createLog({ level: "fatal" }),
-      now: () => ({ wallMs: Date.now(), steadyMs: performance.now() + this.#clockMs }),
-    };
-    const agent = newAgent(parts, ledger ?? emptyLedger(origin(0)), undefined, ledger !== undefined);
-    agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
-    return agent;
-  }
 }
-
-const ownerOf = (index: number) => `0x${String(index + 1).padStart(40, "0")}`;
 
 const same = (a: readonly string[], b: readonly string[]) => a.length === b.length && a.every((x, i) => x === b[i]);
 
