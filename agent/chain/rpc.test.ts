@@ -181,6 +181,22 @@ describe("a question", () => {
     }
   });
 
+  it.each([1, 2])("ends with the caller's reason before any of %d upstreams is known", async (count) => {
+    const { rpc } = await rig({
+      schemes: Array<"http">(count).fill("http"),
+      before: (proxies) => {
+        for (const proxy of proxies) proxy.misbehave({ kind: "drop" });
+      },
+    });
+    const stop = new AbortController();
+    const why = new Error("enough");
+    setTimeout(() => stop.abort(why), 30);
+    const startedAt = performance.now();
+    await expect(rpc.ask(headOf("latest"), { signal: stop.signal })).rejects.toBe(why);
+    // Identity alone has three seconds.
+    expect(performance.now() - startedAt).toBeLessThan(2_500);
+  });
+
   it("is refused after closing", async () => {
     const { rpc } = await rig();
     await rpc.ask(headOf("latest"));

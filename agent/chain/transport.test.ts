@@ -322,8 +322,8 @@ describe("an exchange over a WebSocket", () => {
     transport.close();
   });
 
-  it("sends credentials of the URL as a header", async () => {
-    const url = proxy.url("/v3/key", "ws");
+  it("sends credentials of the URL as a header, and no fragment", async () => {
+    const url = proxy.url("/v3/key#part", "ws");
     url.username = "user";
     url.password = "pass";
     const transport = overWebSocket(url, { onOpen: () => {}, onNotice: () => {} });
