@@ -27,9 +27,9 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
   const touched = new Set<TokenId>();
   if (events.length === 0) return { registry, touched };
   const folded = registry.written((maps, make) => {
-    const keep = (token: Token | undefined) => {
-      if (token === undefined || token === maps.records.get(token.id)) return;
-      const { owner } = maps.records.get(token.id) ?? token;
+    const keep = (known: Token | undefined, token: Token | undefined) => {
+      if (token === undefined || token === known) return;
+      const { owner } = known ?? token;
       make({ kind: "record", id: token.id, token });
       touched.add(token.id);
       // Nobody is left who could be meant by what this owner announced.
@@ -41,12 +41,14 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
     };
     for (const event of events) {
       if (event.kind === "invalid") continue;
-      if (event.kind !== "owner-key-update") keep(outcome(maps, event));
-      else {
-        const { owner, key, at } = event;
-        for (const token of turnedUnread(maps, event)) keep(token);
-        if (maps.waiting.has(owner)) make({ kind: "announcement", owner, key, at });
+      if (event.kind !== "owner-key-update") {
+        const known = maps.records.get(event.tokenId);
+        keep(known, outcome(maps, known, event));
+        continue;
       }
+      const { owner, key, at } = event;
+      for (const known of meantBy(maps, event)) keep(known, { ...known, unreadSince: at });
+      if (maps.waiting.has(owner)) make({ kind: "announcement", owner, key, at });
     }
   });
   return { registry: folded, touched };
@@ -55,9 +57,8 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
 type OfOneToken = Exclude<AccessEvent, { kind: "owner-key-update" | "invalid" }>;
 
 /** The token's record after the event; undefined where the event makes none of an unknown token. */
-function outcome(maps: Maps, event: OfOneToken): Token | undefined {
+function outcome(maps: Maps, known: Token | undefined, event: OfOneToken): Token | undefined {
   const { at } = event;
-  const known = maps.records.get(event.tokenId);
   const before = known ?? unknown(event.tokenId);
   switch (event.kind) {
     case "grant":
@@ -122,11 +123,8 @@ function handedOver(maps: Maps, before: Token, to: Address, at: Position): Token
  * The owner named a key and no token: each of their tokens may be meant. The old keys go off at once, and a read of the
  * contract settles which token it was. A token whose standing claim is to this very key has it either way.
  */
-function turnedUnread(maps: Maps, { owner, key, at }: Extract<AccessEvent, { kind: "owner-key-update" }>): Token[] {
-  const mayBeMeant = ({ claim }: Token) => claim === undefined || claim.lost || claim.key !== key;
-  return on(maps, "settled", owner)
-    .filter(mayBeMeant)
-    .map((token) => ({ ...token, unreadSince: at }));
+function meantBy(maps: Maps, { owner, key }: Extract<AccessEvent, { kind: "owner-key-update" }>): Token[] {
+  return on(maps, "settled", owner).filter(({ claim }) => claim === undefined || claim.lost || claim.key !== key);
 }
 
 function settled(maps: Maps, before: Token, key: string): Token {
