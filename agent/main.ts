@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import cron from "node-cron";
+import { backoffMs } from "./access.ts";
 import { resync, rollback } from "./actions.ts";
 import { type Agent, newAgent, report } from "./agent.ts";
 import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
@@ -101,7 +102,9 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
   const device = openDevice({ interfaceName: settings.interfaceName, privateKey, formerKeys });
   const ipv6Prefix = overlayPrefix(chainId, contract);
   const hasIpv6 = await device.hasIpv6();
-  const rpc = connect({ urls: settings.rpcUrls, expect: { chainId, contract }, onChange: told(log, journal) });
+  const pinned = store.genesis === undefined ? {} : { genesis: store.genesis };
+  const expected = { chainId, contract, ...pinned };
+  const rpc = connect({ urls: settings.rpcUrls, expect: expected, onChange: told(log, journal) });
   const overlay = hasIpv6 ? [settings.overlayIpv4, ipv6Prefix] : [settings.overlayIpv4];
   const parts = {
     ...{ overlay, settings, version, privateKey, rpc, store, device, files, journal, log, now },
@@ -142,6 +145,7 @@ async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
   } catch (error) {
     if (!(error instanceof AgentError) || SETTINGS_MEND.has(error.fault.code)) throw error;
     report(agent, error);
+    agent.tend.nudge(backoffMs(1));
   }
 }
 

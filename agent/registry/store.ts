@@ -23,6 +23,8 @@ export interface Store {
   save(ledger: Ledger, notes?: Readonly<Record<string, string>>): Promise<void>;
   /** A small text kept beside the ledger, as last saved. */
   note(name: string): string | undefined;
+  /** The genesis block that the file belongs to, once it is known. */
+  readonly genesis: Hash | undefined;
   /** For when the genesis block was not known on opening; the next save writes it. @throws AgentError `store.other-chain` */
   bindGenesis(genesis: Hash): void;
   close(): Promise<void>;
@@ -94,6 +96,9 @@ function storeOf(held: Held): Store {
   return {
     save: (ledger, notes = {}) => inTurn(() => save(held, ledger, notes)),
     note: (name) => held.notes.get(name),
+    get genesis() {
+      return held.identity.genesis;
+    },
     bindGenesis(genesis) {
       const known = held.identity.genesis ?? genesis;
       if (known !== genesis) throw otherChain(held.path, "genesis block", genesis, known);
