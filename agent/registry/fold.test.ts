@@ -188,6 +188,14 @@ describe("fold", () => {
     expect(foldAll(before, events("see 1 A k; see 2 B k", 2))).toEqual({ registry: before, touched: new Set() });
   });
 
+  it("forgets what an owner announced as soon as nobody waits, in every version", () => {
+    const before = folded("grant 1 A k; grant 2 A m");
+    const [announced, one, both] = ["announce A l", "announce A l; read 1 l", "announce A l; read 1 l; read 2 m"].map(
+      (script) => foldAll(before, events(script, 2)).registry,
+    );
+    expect([announced, one, both, before].map((each) => each?.maps.announced.size)).toEqual([1, 1, 0, 0]);
+  });
+
   it("bounds what it remembers of a token that goes from hand to hand", () => {
     const hands = Array.from({ length: 500 }, (_, i) => `key 1 k${i}; transfer 1 ${"AB"[i % 2]}`);
     expect(tokenOf(`grant 1 B k; ${hands.join(";")}`, 1)?.formerKeys.length).toBeLessThan(50);

@@ -43,7 +43,7 @@ function rostered(script: string, rules: Partial<Rules> = {}, head = script.spli
     registry = after.registry;
     roster.update(registry, after.touched, Math.min(block.number, head));
   }
-  roster.update(registry, [], head);
+  if (head > script.split("|").length) roster.update(registry, [], head);
   return { roster, registry, drawing: drawn(roster, registry) };
 }
 
@@ -92,6 +92,7 @@ describe("admission", () => {
       "grant 2 A k; grant 1 A l | key 1 k",
       "1+, 2 key.claimed",
     ],
+    ["the earlier one has it again when the later one has another key", "grant 1 A k; grant 2 A k | key 2 l", "1+, 2+"],
     ["the earlier one has it again when the later one goes", "grant 1 A k; grant 2 A k | revoke 2", "1+"],
     [
       "the earlier one keeps it until the later one is confirmed",
