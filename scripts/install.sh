@@ -5,7 +5,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Debian keeps some commands in /usr/sbin, which is not on everybody's PATH.
 export PATH="$PATH:/usr/sbin:/sbin"
-unpacked=node_modules/.cache/debian
 
 stop() {
   printf '%s\n' "$@" >&2
@@ -19,7 +18,7 @@ package_of() {
     nft) echo nftables ;;
     ping) echo iputils-ping ;;
     promtool) echo prometheus ;;
-    *) echo "$1" ;; # wireguard-go, conntrack, shellcheck, strace
+    *) echo "$1" ;; # wireguard-go, conntrack, shellcheck, chromium, nginx
   esac
 }
 
@@ -27,33 +26,30 @@ apt() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null
 }
 
-unpack() (
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  (cd "$scratch" && apt -o APT::Sandbox::User=root download "$1") && dpkg-deb -x "$scratch"/*.deb "$unpacked"
+# Some packages bring a server, which nobody asked for: it starts neither now (policy-rc.d) nor at the next boot.
+install_packages() (
+  policy=/usr/sbin/policy-rc.d
+  if ! [ -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+  fi
+  # The lists of a fresh image are empty or old.
+  apt update && apt install -y --no-install-recommends "$@" || exit 1
+  for package in "$@"; do
+    case $package in prometheus | nginx) ! [ -d /run/systemd/system ] || systemctl -q disable "$package" ;; esac
+  done
 )
 
-packages=() services=()
+packages=()
 for command in "$@"; do
-  if command -v "$command" >/dev/null || [ -x "$unpacked/usr/bin/$command" ]; then
-    continue
-  elif [ "$command" = promtool ]; then
-    # It comes with a server that Debian would start: unpacked below, and not installed.
-    services+=("$(package_of "$command")")
-  else
-    packages+=("$(package_of "$command")")
-  fi
+  command -v "$command" >/dev/null || packages+=("$(package_of "$command")")
 done
-missing="${packages[*]} ${services[*]}"
-if [ "$missing" != " " ]; then
-  command -v apt-get >/dev/null || stop "missing: $missing. This is no Debian: install them with its own package manager."
-  [ "$(id -u)" = 0 ] || stop "missing: $missing. Run this as root, or: sudo apt-get install $missing"
-  echo "installing $missing"
-  # The lists of a fresh image are empty or old.
-  apt update || stop "apt-get update failed: see above"
-fi
 if [ ${#packages[@]} -gt 0 ]; then
-  apt install -y --no-install-recommends "${packages[@]}" || stop "apt-get could not install ${packages[*]}: see above"
+  command -v apt-get >/dev/null || stop "missing: ${packages[*]}. This is no Debian: install them with its own package manager."
+  [ "$(id -u)" = 0 ] || stop "missing: ${packages[*]}. Run this as root, or: sudo apt-get install ${packages[*]}"
+  echo "installing ${packages[*]}"
+  install_packages "${packages[@]}" || stop "apt-get could not install ${packages[*]}: see above"
 fi
 
 [ "$(uname -s)" = Linux ] || stop "this needs Linux: WireGuard interfaces and network namespaces"
@@ -68,7 +64,3 @@ fi
 version=$(PATH="$PWD/node_modules/.bin:$PATH" node --version)
 [ "$(printf '%s\n' v24.12.0 "$version" | sort -V | head -n 1)" = v24.12.0 ] ||
   stop "this needs Node 24.12 or newer and found $version: npm's package for this machine ($(uname -m)) is missing"
-
-for package in "${services[@]}"; do
-  unpack "$package" || stop "apt-get could not download $package: see above"
-done

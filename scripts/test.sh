@@ -3,7 +3,7 @@
 # shellcheck disable=SC2317 # the stages are called through stage()
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
-export PATH="$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin:$PWD/node_modules/.cache/debian/usr/bin"
+export PATH="$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -67,7 +67,7 @@ agent_tests() {
 # Without namespaces and a TUN device ring 4 would look as if it had passed.
 no_ring_4=$(agent/test/lab/enter.sh --why-not)
 needs=(shellcheck promtool wg)
-[ -n "$no_ring_4" ] || needs+=(wireguard-go ip nft conntrack ping)
+[ -n "$no_ring_4" ] || needs+=(wireguard-go ip nft conntrack ping chromium nginx)
 stage "install what is missing" ./scripts/install.sh "${needs[@]}"
 [ $failed = 0 ] || finish "${failures[@]}"
 
