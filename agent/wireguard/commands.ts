@@ -9,23 +9,21 @@ import type { Change } from "./plan.ts";
  */
 const MAX_BYTES = 64 * 1024;
 
-/** The arguments of `wg set` for each chunk, in order. */
-export function setArguments(interfaceName: string, changes: readonly Change[]): string[][] {
-  const chunks: string[][] = [];
-  let chunk: string[] = [];
-  let bytes = 0;
+/** The arguments of `wg set`, one chunk after the other and in order. */
+export function* setArguments(interfaceName: string, changes: readonly Change[]): Generator<string[], void> {
+  const start = ["set", interfaceName];
+  let [chunk, bytes] = [[...start], 0];
   for (const change of changes) {
     const words = spelled(change);
     const length = words.reduce((sum, word) => sum + word.length + 1, 0);
-    if (chunk.length === 0 || bytes + length > MAX_BYTES) {
-      chunk = ["set", interfaceName];
-      chunks.push(chunk);
-      bytes = 0;
+    if (bytes > 0 && bytes + length > MAX_BYTES) {
+      yield chunk;
+      [chunk, bytes] = [[...start], 0];
     }
     chunk.push(...words);
     bytes += length;
   }
-  return chunks;
+  if (bytes > 0) yield chunk;
 }
 
 function spelled(change: Change): string[] {

@@ -42,7 +42,7 @@ export class Interface {
   #index: number | undefined;
   #isUnreachable = false;
   /** The table as we wrote it, and how nft prints that. */
-  #firewall: { readonly text: string; readonly listing: string } | undefined;
+  #firewall: { readonly text: string; readonly listing: string | undefined } | undefined;
 
   constructor(options: DeviceOptions, run: Run) {
     this.#options = options;
@@ -52,7 +52,8 @@ export class Interface {
   /** `Device.ensure` */
   async ensure(wanted: WantedInterface): Promise<Ensured> {
     const [faults, repairs]: [Fault[], string[]] = [[], []];
-    let link = await this.#link();
+    const [found, listing] = await Promise.all([this.#link(), this.#listing()]);
+    let link = found;
     if (link !== undefined && link.index === this.#index && this.#isUnreachable) {
       // wireguard-go runs on without its socket: only another one can be given peers.
       await this.#run("ip", ["link", "del", "dev", this.#name]);
@@ -61,7 +62,7 @@ export class Interface {
     }
     const isNew = link === undefined;
     if (link === undefined) {
-      await this.#make(wanted);
+      link = await this.#make(wanted);
       repairs.push("make the interface");
     } else if (link.index !== this.#index) {
       await this.#adopt(link, wanted);
@@ -69,8 +70,8 @@ export class Interface {
       // It runs already, and if we stopped here nobody would revoke.
       if (overlap !== undefined) faults.push(overlap);
     }
-    faults.push(...(await this.#guard(wanted, repairs)));
-    await this.#settle(wanted, repairs);
+    faults.push(...(await this.#guard(wanted, listing, repairs)));
+    await this.#settle(link, wanted, repairs);
     return { isNew, repairs, faults };
   }
 
@@ -121,7 +122,18 @@ export class Interface {
     return parseLink(output(address), ...routes.map(({ exit, stdout }) => (exit === 0 ? stdout : "")));
   }
 
-  async #make(wanted: WantedInterface): Promise<void> {
+  /** Our table as nft prints it; undefined where there is none, or no nft. */
+  async #listing(): Promise<string | undefined> {
+    try {
+      const { exit, stdout } = await this.#run("nft", ["-s", "list", "table", ...TABLE.split(" ")]);
+      return exit === 0 ? stdout : undefined;
+    } catch (error) {
+      if (error instanceof AgentError) return undefined;
+      throw error;
+    }
+  }
+
+  async #make(wanted: WantedInterface): Promise<Link> {
     const overlap = await this.#overlap(wanted);
     if (overlap !== undefined) throw new AgentError(overlap);
     // Asked first, so that there is nothing to take back.
@@ -131,8 +143,11 @@ export class Interface {
     else output(ended);
     try {
       await this.#configure(["listen-port", `${wanted.listenPort}`], wanted.listenPort);
-      this.#index = (await this.#link())?.index;
+      const link = await this.#link();
+      if (link === undefined) throw new AgentError({ code: "device.unreadable", problem: "the new interface is gone" });
+      this.#index = link.index;
       this.#isUnreachable = false;
+      return link;
     } catch (error) {
       await this.#run("ip", ["link", "del", "dev", this.#name]);
       throw error;
@@ -181,17 +196,20 @@ export class Interface {
   }
 
   /** The firewall, and only behind it the forwarding that it keeps in bounds. */
-  async #guard({ firewall: text, forwards }: WantedInterface, repairs: string[]): Promise<Fault[]> {
-    try {
-      const list = () => this.#run("nft", ["-s", "list", "table", ...TABLE.split(" ")]);
-      if (this.#firewall?.text !== text || (await list()).stdout !== this.#firewall.listing) {
+  async #guard(
+    { firewall: text, forwards }: WantedInterface,
+    listing: string | undefined,
+    repairs: string[],
+  ): Promise<Fault[]> {
+    if (this.#firewall?.text !== text || this.#firewall.listing !== listing) {
+      try {
         output(await this.#run("nft", ["-f", "/dev/stdin"], { input: text }));
-        this.#firewall = { text, listing: output(await list()) };
-        repairs.push("write the firewall");
+      } catch (error) {
+        if (error instanceof AgentError) return [error.fault];
+        throw error;
       }
-    } catch (error) {
-      if (!(error instanceof AgentError)) throw error;
-      return [error.fault];
+      this.#firewall = { text, listing: await this.#listing() };
+      repairs.push("write the firewall");
     }
     return forwards ? this.#forward(repairs) : [];
   }
@@ -217,12 +235,11 @@ export class Interface {
     for (const dev of exit === 0 ? routers(stdout) : []) await setKernelSetting(`net/ipv6/conf/${dev}/accept_ra`, "2");
   }
 
-  async #settle(wanted: WantedInterface, repairs: string[]): Promise<void> {
+  async #settle(found: Link, wanted: WantedInterface, repairs: string[]): Promise<void> {
+    let link: Link | undefined = found;
     let failed: Ended | undefined;
     // A step may bring about the next: a link that comes up, an address that takes its routes along.
-    for (let round = 0; round < 3; round++) {
-      const link = await this.#link();
-      if (link === undefined) break;
+    for (let round = 0; round < 3 && link !== undefined; round++) {
       const steps = linkSteps(this.#name, link, wanted);
       if (steps.length === 0) return;
       for (const { words, sentence } of steps) {
@@ -231,7 +248,9 @@ export class Interface {
         if (ended.exit === 0) repairs.push(sentence);
         else failed = ended;
       }
+      link = await this.#link();
     }
+    if (link !== undefined && linkSteps(this.#name, link, wanted).length === 0) return;
     if (failed !== undefined) output(failed);
     throw new AgentError({ code: "device.unverified", differences: 1 });
   }
