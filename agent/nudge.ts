@@ -17,9 +17,15 @@ export class Nudge {
       let timer: NodeJS.Timeout | undefined;
       this.#rearm = () => {
         clearTimeout(timer);
-        timer = setTimeout(resolve, Math.max(0, Math.min(untilMs, this.#dueMs) - performance.now()));
+        timer = setTimeout(wake, Math.max(0, Math.min(untilMs, this.#dueMs) - performance.now()));
       };
-      signal.addEventListener("abort", () => resolve(), { once: true });
+      const wake = () => {
+        clearTimeout(timer);
+        // The signal lives as long as the agent, and would keep a listener of every sleep.
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      signal.addEventListener("abort", wake);
       this.#rearm();
     });
     this.#rearm = undefined;
