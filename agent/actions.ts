@@ -2,9 +2,7 @@
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
-import { newFollower, origin } from "./chain/follower.ts";
 import { AgentError } from "./errors.ts";
-import { emptyLedger } from "./registry/ledger.ts";
 
 /**
  * Lets go of a generation that was held, and asks the contract about every token. Where the chain we followed is no
@@ -15,13 +13,11 @@ export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repai
   agent.journal.add("resync");
   const rebuilding = agent.faults.has("chain.fork-below-finality");
   if (rebuilding) {
-    agent.follower = newFollower();
-    agent.ledger = emptyLedger(origin(agent.settings.startBlock));
-    agent.isRebuilding = true;
-    agent.isSettled = false;
+    // Not here: a poll may be half-way through the ledger that we have.
+    agent.isRebuildAsked = true;
     agent.poll.nudge();
   }
-  const repairs = rebuilding ? 0 : await auditAll(agent, signal);
+  const { repairs } = rebuilding ? { repairs: 0 } : await auditAll(agent, signal);
   await settle(agent, [...agent.waiting]);
   agent.tend.nudge();
   return { repairs, rebuilding };

@@ -19,7 +19,7 @@ import type { Journal } from "./observe/journal.ts";
 import type { Log } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { NO_READINGS, type Readings } from "./observe/readings.ts";
-import type { Rules } from "./registry/admission.ts";
+import type { Rules, Self } from "./registry/admission.ts";
 import type { Ledger } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { type Roster, rosterOf } from "./registry/roster.ts";
@@ -78,6 +78,8 @@ export interface Agent extends Parts {
   isTrusted: boolean;
   /** The history is being read again from its start: nothing follows from a part of it. */
   isRebuilding: boolean;
+  /** Somebody asked for that; the next poll begins it. */
+  isRebuildAsked: boolean;
   headSeenMs: number | undefined;
   followedMs: number | undefined;
   auditRepairs: number;
@@ -87,6 +89,8 @@ export interface Agent extends Parts {
   readonly running: Map<PublicKey, Peer>;
   /** On whose behalf each peer is there. */
   readonly placed: Map<TokenId, Placed>;
+  /** The same by key: of several tokens that a peer was placed for, the last. */
+  readonly holders: Map<PublicKey, TokenId>;
   /** Admitted nodes and gateways. */
   readonly nodes: Map<TokenId, Admitted>;
   /** Tokens whose peers may differ from what the registry says. */
@@ -102,6 +106,8 @@ export interface Agent extends Parts {
   succession: Succession;
   ownAddresses: readonly Cidr[];
   isVerified: boolean;
+  /** The peers that ran before us were taken over. */
+  hasAdopted: boolean;
   /** What the interface lacks, as the last pass found it. */
   lacks: readonly Fault[];
   /** `wg0.conf` is behind what was applied. */
@@ -160,11 +166,13 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     isWhole: true,
     isTrusted: isLoaded,
     isRebuilding: false,
+    isRebuildAsked: false,
     headSeenMs: undefined,
     followedMs: undefined,
     auditRepairs: 0,
     running: new Map(),
     placed: new Map(),
+    holders: new Map(),
     nodes: new Map(),
     waiting: new Set(),
     doubtful: new Map(),
@@ -179,6 +187,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     succession: succession(undefined, now().wallMs),
     ownAddresses: lastGood?.conf.addresses ?? [],
     isVerified: false,
+    hasAdopted: false,
     lacks: [],
     isUnwritten: true,
     lastRead: {
@@ -218,7 +227,13 @@ export function tellNotice(agent: Agent, { kind, ...fields }: Notice): void {
 /** The peer is on the device on this token's behalf. */
 export function place(agent: Agent, id: TokenId, key: PublicKey): void {
   agent.placed.set(id, { key, owner: token(agent.ledger.registry, id)?.owner ?? ZERO_ADDRESS });
+  agent.holders.set(key, id);
   agent.witnessed.delete(id);
+}
+
+/** Nothing that was said of our own token came between. */
+export function isSameSelf(a: Self, b: Self): boolean {
+  return a.kind === b.kind && (a.kind === "no-token" || b.kind === "no-token" || a.token === b.token);
 }
 
 /** Where peers were when the last generation was written: a new interface finds them there. */

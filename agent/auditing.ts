@@ -4,8 +4,8 @@
  */
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { judge, record, take } from "./bridge.ts";
-import { compare, probeIds, readTokens, sample } from "./chain/audit.ts";
+import { record, settleJudged, take } from "./bridge.ts";
+import { compare, probeIds, type Reading, readTokens, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
@@ -25,8 +25,14 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
   }
 }
 
-/** Every token there is. @returns how many repairs it took */
-export function auditAll(agent: Agent, signal: AbortSignal): Promise<number> {
+export interface Audit {
+  readonly repairs: number;
+  /** The contract has answered for every token that was asked about. */
+  readonly isWhole: boolean;
+}
+
+/** Every token there is. */
+export function auditAll(agent: Agent, signal: AbortSignal): Promise<Audit> {
   return audit(agent, idsOf(agent.ledger.registry), signal);
 }
 
@@ -35,14 +41,15 @@ function idsOf(registry: Registry): TokenId[] {
 }
 
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */
-async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<number> {
+async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<Audit> {
+  // A part of the history proves nothing, and what were read now would stand before events that came earlier.
+  if (agent.isRebuilding || agent.isRebuildAsked) return { repairs: 0, isWhole: false };
   const { ledger } = agent;
   const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
   const ids = [...new Set([...known, ...probeIds(isKnown)])];
   const tip = tipOf(trail(ledger));
-  // Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away.
-  const isFrozen = agent.faults.has("chain.fork-below-finality");
-  const at = isFrozen ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tip;
+  const isFrozen = isForked(agent);
+  const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
   let repairs = repair(agent, differences(ledger.registry, states, tip, false), signal);
   // An addition must be final: an upstream that makes up a state must not admit anybody.
@@ -54,9 +61,16 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
     const settled = await readTokens(agent.rpc, agent.settings.contract, missing, final.final, signal);
     repairs += repair(agent, differences(final.settled, settled, final.final, true), signal);
   }
-  await settle(agent, []);
-  return repairs;
+  await settleJudged(agent);
+  return { repairs, isWhole: states.size === ids.length };
 }
+
+/** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
+async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
+  return isForked(agent) ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tipOf(trail(agent.ledger));
+}
+
+const isForked = ({ faults }: Agent) => faults.has("chain.fork-below-finality");
 
 function differences(
   registry: Registry,
@@ -68,14 +82,16 @@ function differences(
 }
 
 function repair(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal): number {
-  if (repairs.length === 0 || signal.aborted) return 0;
-  take(agent, observe(agent.ledger, repairs));
+  if (repairs.length === 0 || signal.aborted || agent.isRebuilding) return 0;
+  const observed = observe(agent.ledger, repairs);
+  // A reorg has taken the block that was read: the next audit reads another one.
+  if (observed.touched.size === 0) return 0;
+  take(agent, observed);
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
   // What the state itself says needs no other witness.
   for (const repair of repairs) if (repair.kind === "observed") agent.witnessed.add(repair.tokenId);
-  for (const id of judge(agent)) agent.waiting.add(id);
   return repairs.length;
 }
 
@@ -89,14 +105,12 @@ export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promis
     const ids = dueForWitness(agent);
     if (signal.aborted || ids.length === 0) continue;
     await attempt(agent, signal, async () => {
-      const not = agent.follower.heads.tipFrom;
-      const reading = hasOtherUpstream(agent) && not !== undefined ? { not } : {};
-      const tip = tipOf(trail(agent.ledger));
-      const states = await readTokens(agent.rpc, agent.settings.contract, ids, tip, signal, reading);
+      const at = await stateBlock(agent, signal);
+      const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, witness(agent, ids));
       for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
-      // Whoever is not proven to be gone stays, and is asked about again.
+      // Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing.
       const nowMs = agent.now().steadyMs;
-      agent.doubtful = new Map([...agent.doubtful].map(([id, since]) => [id, ids.includes(id) ? nowMs : since]));
+      agent.doubtful = new Map([...agent.doubtful].map(([id, since]) => [id, states.has(id) ? nowMs : since]));
       await settle(agent, ids);
     });
   }
@@ -108,8 +122,17 @@ function dueForWitness(agent: Agent): TokenId[] {
   return [...agent.doubtful].filter(([, since]) => since <= limitMs).map(([id]) => id);
 }
 
-function hasOtherUpstream(agent: Agent): boolean {
-  return agent.rpc.upstreams().length > 1;
+/** Another upstream than the one that told of the removals; whichever answers where that one has had its time. */
+function witness(agent: Agent, ids: readonly TokenId[]): Reading {
+  const not = agent.follower.heads.tipFrom;
+  const limitMs = agent.now().steadyMs - WITNESS_MS;
+  const isOverdue = ids.some((id) => (agent.doubtful.get(id) ?? Number.POSITIVE_INFINITY) <= limitMs);
+  return isOverdue || not === undefined ? {} : { not };
+}
+
+/** One that is down is no witness, and a removal that is due does not wait for it to come back. */
+function hasOtherUpstream({ rpc, follower }: Agent): boolean {
+  return rpc.upstreams().some(({ name, healthy }) => healthy && name !== follower.heads.tipFrom);
 }
 
 const WITNESS_MS = 5_000;

@@ -1,25 +1,28 @@
 /** The loop, read aloud: follow → fold → derive → plan → apply → record. */
 import { settle } from "./access.ts";
-import { type Agent, mended, report, tellNotice } from "./agent.ts";
+import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
-import { type FollowOptions, follow, tipOf } from "./chain/follower.ts";
+import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
-import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
+import type { Self } from "./registry/admission.ts";
+import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 
 /** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
 export async function followChain(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      await pass(agent, signal);
+      const { steps } = await pass(agent, signal);
       mended(agent, "chain.request-failed", "chain.reply-refused", "chain.no-start-block");
-      mended(agent, "chain.fork-below-finality", "chain.no-contract", "chain.wrong-network", "chain.other-genesis");
+      mended(agent, "chain.no-contract", "chain.wrong-network", "chain.other-genesis");
+      // A poll without news proves nothing: an upstream that lags behind the fork is as quiet.
+      if (steps > 0) mended(agent, "chain.fork-below-finality");
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof AgentError && isHopeless(agent, error)) throw error;
+      if (error instanceof AgentError && isHopeless(agent, error)) throw ofAnotherChain(agent, error) ?? error;
       if (error instanceof AgentError) report(agent, error);
       else if (!(error instanceof RpcError)) throw error;
       else agent.log.debug({ error }, "chain.refused");
@@ -32,8 +35,16 @@ export async function followChain(agent: Agent, signal: AbortSignal): Promise<vo
 /** A node that has never run is told at once what is wrong with its settings; one that serves people goes on. */
 function isHopeless(agent: Agent, { fault }: AgentError): boolean {
   if (fault.code === "store.other-chain") return true;
+  // Before any head was seen it is not one upstream that has changed: the database is of another chain than all of them.
+  if (fault.code === "chain.other-genesis") return agent.headSeenMs === undefined;
   const isFresh = agent.savedLedger === undefined && agent.running.size === 0;
   return isFresh && ["chain.no-contract", "chain.wrong-network", "chain.no-start-block"].includes(fault.code);
+}
+
+function ofAnotherChain({ store, settings }: Agent, { fault }: AgentError): AgentError | undefined {
+  if (fault.code !== "chain.other-genesis") return undefined;
+  const [field, expected, got] = ["genesis block", "the chain's own", store.genesis ?? "another"];
+  return new AgentError({ code: "store.other-chain", path: settings.stateDir, field, expected, got });
 }
 
 /** `MAX_STALENESS` is the operator's own choice: without a fresh chain for so long, nobody has access. */
@@ -46,13 +57,18 @@ async function judgeStaleness(agent: Agent): Promise<void> {
   agent.isTooStale = isTooStale;
   agent.log.warn({ seconds: Math.floor(silentMs / 1000) }, isTooStale ? "access.suspended" : "access.resumed");
   await settle(agent, isTooStale ? [...agent.placed.keys()] : []);
+  // Peers that were not ours to place go by a full pass.
+  agent.tend.nudge();
 }
 
 /** One poll: every step from where the ledger stands to the head, then the device, then the disk. */
-export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
+export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: number }> {
+  if (agent.isRebuildAsked) startOver(agent);
   const seenMs = agent.now().steadyMs;
+  let steps = 0;
   try {
     for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
+      steps++;
       agent.headSeenMs = agent.now().steadyMs;
       if (step.kind === "history") agent.isSettled = false;
       if (step.kind === "rewind") agent.isWhole = false;
@@ -68,23 +84,33 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<void> {
     throw error;
   }
   agent.headSeenMs = agent.now().steadyMs;
-  if (!isAtHead(agent)) return;
+  if (!isAtHead(agent)) {
+    await settleJudged(agent, seenMs);
+    return { steps };
+  }
   agent.isSettled = true;
   agent.isWhole = true;
   if (agent.isRebuilding) await rebuilt(agent);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
   await settle(agent, judge(agent).difference(announced), seenMs);
-  if (announced.size > 0) {
-    try {
-      await readAnnouncedKeys(agent, [...announced], signal);
-    } finally {
-      await settle(agent, judge(agent).union(announced), seenMs);
-    }
-  }
+  const unanswered = await readAnnouncedKeys(agent, [...announced], signal);
+  if (announced.size > 0) await settle(agent, judge(agent).union(announced), seenMs);
   agent.followedMs = agent.now().steadyMs;
   if (!agent.isCaughtUp) caughtUp(agent);
   await save(agent);
+  if (unanswered !== undefined) throw unanswered;
+  return { steps };
+}
+
+/** The history is read again; the device keeps what it has until that has been done. */
+function startOver(agent: Agent): void {
+  agent.isRebuildAsked = false;
+  agent.follower = newFollower();
+  agent.ledger = emptyLedger(origin(agent.settings.startBlock));
+  agent.isRebuilding = true;
+  agent.isSettled = false;
+  agent.isWhole = true;
 }
 
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
@@ -94,7 +120,7 @@ function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
 }
 
 /** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */
-async function settleJudged(agent: Agent, seenMs: number): Promise<void> {
+export async function settleJudged(agent: Agent, seenMs?: number): Promise<void> {
   if (agent.isWhole && !agent.isRebuilding) await settle(agent, judge(agent), seenMs);
 }
 
@@ -109,7 +135,9 @@ function isAtHead({ ledger, follower, rpc }: Agent): boolean {
 /** The history has been read again from its start: what it no longer says goes now. */
 async function rebuilt(agent: Agent): Promise<void> {
   agent.isRebuilding = false;
+  const before = agent.roster.self;
   const changed = agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
+  meetSelf(agent, before);
   await settle(agent, changed);
 }
 
@@ -126,32 +154,41 @@ export function take(agent: Agent, { ledger, touched }: Advanced): void {
 }
 
 /** Puts what was touched before the roster; the ids whose peer is another one now. */
-export function judge(agent: Agent): ReadonlySet<TokenId> {
+function judge(agent: Agent): ReadonlySet<TokenId> {
   const before = agent.roster.self;
   const changed = agent.roster.update(agent.ledger.registry, agent.touched, tipOf(trail(agent.ledger)).number);
   for (const id of agent.touched) quarantined(agent, id);
   agent.touched.clear();
-  const now = agent.roster.self;
-  const isSame = before.kind === now.kind && (before.kind === "no-token" || now.kind === "no-token");
-  if (isSame || (before.kind !== "no-token" && now.kind !== "no-token" && before.token === now.token)) return changed;
-  // Its addresses are not on the interface yet: not ready until the full pass has put them there.
+  meetSelf(agent, before);
+  return changed;
+}
+
+/** The addresses of another self are not on the interface yet: not ready until a full pass has put them there. */
+function meetSelf(agent: Agent, before: Self): void {
+  if (isSameSelf(agent.roster.self, before)) return;
   agent.isVerified = false;
   agent.tend.nudge();
-  return changed;
 }
 
 /**
  * An owner's announcement names no token: the contract says which one was meant. Until it has, the keys that may be
- * meant are off; their owner has said that one of them is no longer theirs.
+ * meant are off; their owner has said that one of them is no longer theirs. @returns why it did not say
  */
-async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<void> {
+async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<unknown> {
+  if (ids.length === 0) return undefined;
   const block = tipOf(trail(agent.ledger));
-  const keys = await readKeys(agent.rpc, agent.settings.contract, ids, block, signal);
+  let keys: Map<TokenId, string>;
+  try {
+    keys = await readKeys(agent.rpc, agent.settings.contract, ids, block, signal);
+  } catch (error) {
+    return error;
+  }
   const at = { block: block.number, logIndex: AFTER_LOGS };
   const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
   const reads = [...keys].map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
   take(agent, observe(agent.ledger, reads));
   record(agent, { kind: "finalise", to: block, missed: reads });
+  return undefined;
 }
 
 /** What people want to know of a step. */

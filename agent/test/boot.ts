@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { type Agent, newAgent } from "../agent.ts";
 import { pass } from "../bridge.ts";
 import { origin, tipOf } from "../chain/follower.ts";
@@ -43,7 +44,8 @@ export class Boot {
   readonly upstreams = new Map<string, Backend>();
   readonly #options: BootOptions;
   readonly #directory = mkdtempSync(join(tmpdir(), "agent-"));
-  readonly stop = new AbortController();
+  readonly #stop = new AbortController();
+  readonly signal = this.#stop.signal;
   clockMs = 0;
   agent: Agent;
 
@@ -69,18 +71,41 @@ export class Boot {
   }
 
   async end(): Promise<void> {
-    this.stop.abort();
+    this.#stop.abort();
     await this.#close();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
   /** One poll. @returns what it failed with */
   async poll(): Promise<AgentError | RpcError | undefined> {
-    return refusal(pass(this.agent, this.stop.signal));
+    return refusal(pass(this.agent, this.signal));
   }
 
   async fullPass(): Promise<AgentError | RpcError | undefined> {
-    return refusal(fullPass(this.agent, this.stop.signal));
+    return refusal(fullPass(this.agent, this.signal));
+  }
+
+  /** Takes the device's next turn until the returned function is called. */
+  occupy(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.device.busy = promise;
+    return () => {
+      this.device.busy = undefined;
+      resolve();
+    };
+  }
+
+  /** Puts a lie in front of the only upstream; without one it tells the truth again. */
+  lie(lie?: (method: string, params: readonly unknown[], truth: Backend) => ReturnType<Backend>): void {
+    const { answer } = this.chain;
+    this.upstreams.set("scripted", lie === undefined ? answer : (method, params) => lie(method, params, answer));
+  }
+
+  async until(isSo: () => boolean): Promise<void> {
+    for (let i = 0; !isSo(); i++) {
+      if (i > 1_000) throw new Error("it never came to be");
+      await setTimeout(5);
+    }
   }
 
   /** The peers of the device, as `key address`, in order. */

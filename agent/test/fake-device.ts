@@ -15,7 +15,7 @@ export class FakeDevice implements Device {
   failsAfter: number | undefined;
   /** Fails on every change of these peers. */
   readonly refuses = new Set<PublicKey>();
-  /** Every change waits for it. */
+  /** Every reading and every change waits for it. */
   busy: Promise<void> | undefined;
   /** How often it was asked for something. */
   readonly asked = { apply: 0, read: 0 };
@@ -24,6 +24,7 @@ export class FakeDevice implements Device {
   async read() {
     this.asked.read++;
     await turn();
+    await this.busy;
     return { publicKey: undefined, listenPort: 51820, peers: new Map(this.peers) };
   }
 

@@ -1,0 +1,108 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { auditAll, witnessRemovals } from "./auditing.ts";
+import { Boot, keyOf } from "./test/boot.ts";
+import { Down } from "./test/rpc-over.ts";
+
+const KEYS = [1, 2, 3, 4, 5, 6, 7].map(keyOf);
+let boot: Boot;
+afterEach(() => boot.end());
+
+/** Seven members, all of them revoked in one block. */
+async function revokeAll(): Promise<number> {
+  boot = new Boot();
+  const ids = boot.grant(...KEYS);
+  await boot.poll();
+  const before = boot.chain.head;
+  for (const id of ids) boot.contract.revoke(id);
+  boot.contract.mine();
+  return before;
+}
+
+describe("the sixth removal", () => {
+  it("waits for the contract's own word, and goes with it", async () => {
+    await revokeAll();
+    await boot.poll();
+    expect(boot.held()).toHaveLength(2);
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    await boot.until(() => boot.held().length === 0);
+    await stop(loop);
+  });
+
+  it("stays while the contract says otherwise, and is asked about again", async () => {
+    const before = await revokeAll();
+    const stateAt = `0x${before.toString(16)}`;
+    let asked = 0;
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_call") return truth(method, params);
+      asked++;
+      return truth(method, [params[0], stateAt]);
+    });
+    await boot.poll();
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    await boot.until(() => {
+      boot.clockMs += 500;
+      return asked > 8;
+    });
+    expect(boot.held()).toHaveLength(2);
+    await stop(loop);
+  });
+
+  it("does not wait for a second upstream that is down", async () => {
+    await revokeAll();
+    boot.upstreams.set("other", () => {
+      throw new Down();
+    });
+    await boot.poll();
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    await boot.until(() => boot.held().length === 0);
+    await stop(loop);
+  });
+});
+
+describe("an audit", () => {
+  it("takes away whomever the contract no longer knows, however many, without a further witness", async () => {
+    await revokeAll();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    await boot.poll();
+    expect(boot.held()).toHaveLength(7);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.held()).toEqual([]);
+  });
+
+  it("between a rewind and the head interrupts nobody who survives it", async () => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(8));
+    await boot.poll();
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    await boot.poll();
+    boot.lie();
+    boot.grant(keyOf(9));
+    await boot.poll();
+    boot.chain.reorg(1, 0);
+    boot.grant(keyOf(9));
+    boot.chain.mine(100);
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs") throw new Down();
+      return truth(method, params);
+    });
+    await boot.poll();
+    expect(boot.agent.isWhole).toBe(false);
+    expect(await auditAll(boot.agent, boot.signal)).toMatchObject({ repairs: 1 });
+    expect(boot.holds(keyOf(9))).toEqual([true]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(keyOf(8), keyOf(9))).toEqual([false, true]);
+    expect(boot.device.added.filter((key) => key === keyOf(9))).toHaveLength(1);
+  });
+});
+
+/** Ends the agent, and with it the loop. */
+async function stop(loop: Promise<void>): Promise<void> {
+  await boot.end();
+  await loop;
+  boot = new Boot();
+}
