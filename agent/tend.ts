@@ -2,12 +2,13 @@
  * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
-import { exclusively, mayAdd, noteNode, settleWaiting } from "./access.ts";
-import { type Agent, mended, place, report } from "./agent.ts";
+import { backoffMs, exclusively, mayAdd, noteNode, settleWaiting } from "./access.ts";
+import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import type { Peer, PublicKey } from "./model.ts";
+import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
@@ -22,14 +23,18 @@ import { type Change, repair } from "./wireguard/plan.ts";
 
 /** Full passes until the signal aborts. A failure is told, remembered and tried again, sooner at first. */
 export async function tendDevice(agent: Agent, signal: AbortSignal): Promise<void> {
+  // Nobody can shorten it: a device that fails tells of changes all the time.
+  const pause = new Nudge();
   let failures = 0;
   while (!signal.aborted) {
-    await agent.tend.sleep(failures === 0 ? intervalMs(agent) : Math.min(10_000, 250 * 2 ** failures), signal);
+    if (failures > 0) await pause.sleep(backoffMs(failures), signal);
+    else await agent.tend.sleep(intervalMs(agent), signal);
     if (signal.aborted) return;
     try {
       await fullPass(agent, signal);
       failures = 0;
-      mended(agent, ...DEVICE_FAULTS);
+      // A hot change may have failed since.
+      if (agent.failures === 0) mended(agent, ...DEVICE_FAULTS);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof AgentError)) throw error;
@@ -40,6 +45,7 @@ export async function tendDevice(agent: Agent, signal: AbortSignal): Promise<voi
   }
 }
 
+/** Whatever a full pass or a hot change fails with; a full pass that succeeds has refuted it. */
 const DEVICE_FAULTS: readonly FaultCode[] = [
   "device.command-failed",
   "device.command-timeout",
@@ -48,6 +54,9 @@ const DEVICE_FAULTS: readonly FaultCode[] = [
   "device.missing-privilege",
   "device.port-in-use",
   "device.foreign",
+  "device.in-use",
+  "key.interface-differs",
+  "address.overlap",
 ];
 
 /** A pass may cost one part in a hundred of the time. */
@@ -56,21 +65,27 @@ export function intervalMs({ settings, lastRead }: Agent): number {
 }
 
 export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { self } = agent.roster;
   await reconcileInterface(agent);
   const startedMs = agent.now().steadyMs;
   agent.changedMeanwhile = new Set();
   const found = await agent.device.read(agent.running);
-  if (agent.isCaughtUp && !agent.isTrusted) await gainTrust(agent, found, signal);
+  if (agent.isCaughtUp && !agent.isTrusted && !agent.isRebuilding) await gainTrust(agent, found, signal);
   await exclusively(agent, async () => {
     await agent.device.restore(found, agent.settings.listenPort);
-    const isFirst = agent.lastRead.atMs === undefined;
-    if (isFirst) meetNodes(agent, found);
+    if (!agent.hasAdopted) meetNodes(agent, found);
     chooseGateway(agent, found);
-    if (isFirst) adopt(agent, found);
+    if (!agent.hasAdopted) adopt(agent, found);
+    agent.hasAdopted = true;
     // Names resolve anew, roles change: nodes and gateways are few.
     for (const id of agent.nodes.keys()) agent.waiting.add(id);
-    await settleWaiting(agent);
+    const outcome = await settleWaiting(agent);
+    // After that nobody knows what the device holds; the next pass reads it.
+    if (outcome.kind === "failed") throw outcome.error;
     await mend(agent, found);
+    if (outcome.kind === "rolled-back") throw outcome.error;
+    // Ours may have become another token, whose addresses the interface does not have yet.
+    agent.isVerified = isSameSelf(agent.roster.self, self);
   }).finally(() => {
     agent.changedMeanwhile = undefined;
   });
@@ -94,7 +109,7 @@ async function reconcileInterface(agent: Agent): Promise<void> {
     if (own.kind === "addresses") agent.ownAddresses = own.cidrs;
     const { registry } = agent.ledger;
     const head = tipOf(trail(agent.ledger)).number;
-    const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map() };
+    const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map(), firsts: new Map() };
     agent.topology = { ...agent.topology, role: duty(moment, self.token).role };
   }
   const isGateway = agent.topology.role === "gateway";
@@ -156,8 +171,7 @@ function chooseGateway(agent: Agent, found: DeviceState): void {
 async function gainTrust(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
   const strangers = [...found.peers.keys()].filter((key) => !agent.running.has(key));
   await attempt(agent, signal, async () => {
-    if (strangers.length > 0) await auditAll(agent, signal);
-    agent.isTrusted = true;
+    agent.isTrusted = strangers.length === 0 || (await auditAll(agent, signal)).isWhole;
   });
 }
 
@@ -173,7 +187,6 @@ async function mend(agent: Agent, found: DeviceState): Promise<void> {
     const left = differences(agent, await agent.device.read(agent.running));
     if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
   }
-  agent.isVerified = true;
 }
 
 /** Between the device and what was last applied; what changed while it was read is not compared. */
@@ -181,7 +194,7 @@ function differences(agent: Agent, found: DeviceState): Change[] {
   const all = repair(found.peers, agent.running, {
     asked: agent.running,
     lastSeen: agent.lastRead.peers,
-    keepsUnknown: !agent.isCaughtUp || !agent.isTrusted,
+    keepsUnknown: !agent.isTooStale && (!agent.isCaughtUp || !agent.isTrusted),
     nowMs: agent.now().wallMs,
   });
   const changed = agent.changedMeanwhile;

@@ -1,0 +1,117 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { witnessRemovals } from "./auditing.ts";
+import { Boot, keyOf, ownerOf } from "./test/boot.ts";
+
+const [A, B, C] = [keyOf(1), keyOf(2), keyOf(3)] as const;
+let boot: Boot;
+afterEach(() => boot.end());
+
+describe("a device that is busy", () => {
+  it("loses nothing that is asked for meanwhile", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    const release = boot.occupy();
+    const first = boot.poll();
+    await boot.until(() => boot.device.asked.apply > 0);
+    boot.grant(B);
+    const second = boot.poll();
+    await boot.until(() => boot.agent.waiting.size > 0);
+    release();
+    await Promise.all([first, second]);
+    expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+});
+
+describe("a device that fails", () => {
+  it("is left alone until its pause is over, and loses nothing", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.device.refuses.add(A);
+    await boot.poll();
+    const { apply } = boot.device.asked;
+    for (let i = 0; i < 3; i++) await boot.poll();
+    expect(boot.device.asked.apply).toBe(apply);
+    boot.device.refuses.clear();
+    boot.clockMs += 20_000;
+    await boot.poll();
+    expect(boot.holds(A)).toEqual([true]);
+  });
+
+  it("at one peer does not hold up those that come later", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.device.refuses.add(A);
+    await boot.poll();
+    boot.grant(B);
+    await boot.poll();
+    boot.clockMs += 20_000;
+    boot.grant(C);
+    await boot.poll();
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+
+  it("does not get back who was revoked in the same block, by no full pass either", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.contract.revoke(a);
+    boot.grant(B);
+    boot.device.refuses.add(B);
+    await boot.poll();
+    expect(boot.holds(A)).toEqual([false]);
+    await boot.fullPass();
+    await boot.fullPass();
+    expect(boot.holds(A)).toEqual([false]);
+  });
+
+  it("is not verified by a full pass that fails to add somebody", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.device.refuses.add(A);
+    await boot.poll();
+    expect(await boot.fullPass()).toMatchObject({ fault: { code: "device.command-failed" } });
+    expect(boot.agent.isVerified).toBe(false);
+  });
+});
+
+describe("many removals at once", () => {
+  it("leave a peer alone that another token has taken over while the first one's removal waited", async () => {
+    boot = new Boot();
+    const keys = [1, 2, 3, 4, 5, 6, 7].map(keyOf);
+    const ids = boot.grant(...keys);
+    await boot.poll();
+    for (const id of ids) boot.contract.revoke(id);
+    boot.contract.mine();
+    await boot.poll();
+    const last = keys.at(-1) ?? A;
+    expect(boot.holds(last)).toEqual([true]);
+    const heir = boot.contract.grant(ownerOf(40), "heir", last);
+    boot.contract.mine();
+    await boot.poll();
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    await boot.until(() => boot.agent.doubtful.size === 0);
+    expect(boot.held()).toEqual([`${last} 10.213.0.${heir}/32`]);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+
+  it("of the operator's own choice are nobody's reason to doubt the chain", async () => {
+    boot = new Boot();
+    const keys = [1, 2, 3, 4, 5, 6, 7].map(keyOf);
+    const [first = 0n] = boot.grant(...keys);
+    await boot.poll();
+    await boot.fullPass();
+    boot.agent.held = { generation: 1, keys: new Set(keys.slice(0, 1)) };
+    await boot.fullPass();
+    const { settle } = await import("./access.ts");
+    await settle(boot.agent, [...boot.agent.placed.keys()]);
+    expect(boot.held()).toHaveLength(1);
+    boot.contract.revoke(first);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held()).toEqual([]);
+  });
+});

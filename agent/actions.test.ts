@@ -1,0 +1,37 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { resync, rollback } from "./actions.ts";
+import { Boot, keyOf } from "./test/boot.ts";
+
+const [A, B, C] = [keyOf(1), keyOf(2), keyOf(3)] as const;
+let boot: Boot;
+afterEach(() => boot.end());
+
+describe("a rollback", () => {
+  it("holds additions, lets go of the no longer admitted, and ends with a resync", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    const { generation } = boot.agent;
+    boot.grant(B);
+    await boot.poll();
+    await boot.fullPass();
+
+    expect(await rollback(boot.agent, undefined)).toEqual({ generation });
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    boot.contract.revoke(a);
+    boot.grant(C);
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B, C)).toEqual([false, false, false]);
+
+    await resync(boot.agent, boot.signal);
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+
+  it("to a generation that is not there changes nothing", async () => {
+    boot = new Boot();
+    await expect(rollback(boot.agent, 7)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });
+    expect(boot.agent.held).toBeUndefined();
+  });
+});

@@ -1,0 +1,209 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { followChain } from "./bridge.ts";
+import { Boot, keyOf, ownerOf } from "./test/boot.ts";
+import { Down } from "./test/rpc-over.ts";
+import type { Backend } from "./test/scripted-chain.ts";
+
+const [A, B, C] = [keyOf(1), keyOf(2), keyOf(3)] as const;
+let boot: Boot;
+afterEach(() => boot.end());
+
+/** Logs of final blocks only: a poll that reads history and no further. */
+function historyOnly(method: string, params: readonly unknown[], truth: Backend): ReturnType<Backend> {
+  const { toBlock = "latest" } = method === "eth_getLogs" ? (params[0] as { toBlock?: string }) : { toBlock: "0x0" };
+  if (!(Number(toBlock) <= boot.chain.head - 12)) throw new Down();
+  return truth(method, params);
+}
+
+describe("a poll that breaks off", () => {
+  it("still takes away whoever was revoked until then", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    boot.contract.revoke(a);
+    boot.contract.mine();
+    boot.chain.mine(100);
+    boot.lie(historyOnly);
+    expect(await boot.poll()).toBeDefined();
+    expect(boot.holds(A)).toEqual([false]);
+  });
+
+  it("adds nobody while history is read", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.chain.mine(30);
+    boot.lie(historyOnly);
+    expect(await boot.poll()).toBeDefined();
+    expect(boot.agent.roster.verdict(2n as never)).toBe("admitted");
+    expect(boot.held()).toEqual([]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A)).toEqual([true]);
+  });
+
+  it("in the middle of a reorg interrupts nobody who survives it", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    boot.chain.reorg(1, 0);
+    boot.grant(A);
+    boot.chain.mine(100);
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs") throw new Down();
+      return truth(method, params);
+    });
+    await boot.poll();
+    expect(boot.agent.isWhole).toBe(false);
+    expect(boot.holds(A)).toEqual([true]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.device.added).toEqual([A]);
+  });
+});
+
+describe("this node's own token", () => {
+  it("must be found before anybody is added, and its addresses be on the interface before it is ready", async () => {
+    boot = new Boot();
+    boot.contract.grant(ownerOf(5), "other", A, 2n);
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.held()).toEqual([]);
+
+    const release = boot.occupy();
+    const tending = boot.fullPass();
+    await boot.until(() => boot.device.asked.read > 1);
+    boot.grant();
+    const polling = boot.poll();
+    await boot.until(() => !boot.agent.isVerified);
+    release();
+    await Promise.all([tending, polling]);
+    expect(boot.agent.isVerified).toBe(false);
+    await boot.fullPass();
+    expect(boot.device.wanted?.addresses).toContain("10.213.0.3/32");
+    expect(boot.agent.isVerified).toBe(true);
+    expect(boot.holds(A)).toEqual([true]);
+  });
+
+  it("is not ready without one, adds nobody, and goes on removing", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.contract.revoke(1n);
+    boot.contract.grant(ownerOf(7), "late", B);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.agent.isVerified).toBe(false);
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    boot.contract.revoke(a);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held()).toEqual([]);
+  });
+});
+
+describe("a key that its owner announces without naming the token", () => {
+  async function twoTokensOfOneOwner(): Promise<void> {
+    boot = new Boot({ style: "plain" });
+    boot.grant();
+    boot.contract.grant(ownerOf(1), "one", A);
+    boot.contract.grant(ownerOf(1), "two", B);
+    boot.contract.mine();
+    await boot.poll();
+    boot.contract.updateKey(2n, C);
+    boot.contract.mine();
+  }
+
+  it("does not interrupt the owner's other token", async () => {
+    await twoTokensOfOneOwner();
+    await boot.poll();
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+    expect(boot.device.added).toEqual([A, B, C]);
+  });
+
+  it("leaves the old keys off while the contract does not answer, saves what it knows, and heals", async () => {
+    await twoTokensOfOneOwner();
+    boot.lie((method, params, truth) => {
+      if (method === "eth_call") throw new Down();
+      return truth(method, params);
+    });
+    await boot.poll();
+    expect(boot.held()).toEqual([]);
+    expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+});
+
+describe("MAX_STALENESS", () => {
+  it("takes everybody away, also whose removal was in doubt and who was never ours, and gives them back", async () => {
+    boot = new Boot({ env: { MAX_STALENESS: "60" } });
+    const keys = [1, 2, 3, 4, 5, 6, 7, 8].map(keyOf);
+    const ids = boot.grant(...keys);
+    await boot.poll();
+    await boot.fullPass();
+    for (const id of ids.slice(0, 7)) boot.contract.revoke(id);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held()).toHaveLength(3);
+    const loop = followChain(boot.agent, boot.signal);
+    boot.lie(() => {
+      throw new Down();
+    });
+    boot.clockMs += 61_000;
+    boot.agent.poll.nudge();
+    await boot.until(() => boot.held().length === 0);
+    boot.lie();
+    boot.agent.poll.nudge();
+    await boot.until(() => boot.held().length === 1);
+    expect(boot.holds(keys[7] ?? A)).toEqual([true]);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+});
+
+describe("a fork below finality", () => {
+  it("freezes additions, also while an upstream lags in silence; removals and a resync go on without cutting anybody", async () => {
+    const { auditAll } = await import("./auditing.ts");
+    const { resync } = await import("./actions.ts");
+    boot = new Boot({ finalizedDepth: 2 });
+    const [, b = 0n] = boot.grant(A, B);
+    boot.chain.mine(20);
+    await boot.poll();
+    await boot.fullPass();
+    boot.chain.reorg(15, 16);
+    boot.contract.revoke(b);
+    boot.grant(C);
+    const loop = followChain(boot.agent, boot.signal);
+    const isFrozen = () => boot.agent.faults.has("chain.fork-below-finality");
+    await boot.until(isFrozen);
+    expect(boot.holds(A, B, C)).toEqual([true, true, false]);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(A, B, C)).toEqual([true, false, false]);
+
+    let asked = 0;
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getBlockByNumber" && params[0] === "latest") {
+        asked++;
+        return truth(method, ["0x1"]);
+      }
+      return truth(method, params);
+    });
+    for (const polls of [2, 4, 6]) {
+      boot.agent.poll.nudge();
+      await boot.until(() => asked >= polls);
+    }
+    expect(isFrozen()).toBe(true);
+    boot.lie();
+    expect(await resync(boot.agent, boot.signal)).toMatchObject({ rebuilding: true });
+    await boot.until(() => boot.holds(C)[0] === true);
+    expect(boot.device.added).toEqual([A, B, C]);
+    expect(boot.holds(A, B, C)).toEqual([true, false, true]);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+});
