@@ -315,6 +315,13 @@ describe("a wg that does not do what it should", () => {
     expect(await drawnPeers()).toEqual(["B@3,4~25", "C@5"]);
   });
 
+  it("is not asked for more than it can be told", async () => {
+    const allowedIps = Array.from({ length: 12_000 }, (_, i) => `10.213.${i >> 8}.${i & 255}/32` as Cidr);
+    const peer: Peer = { key: keyOf("D"), allowedIps, endpoint: undefined, keepalive: 0 };
+    const outcome = await apply(device, plan(nobody, new Map([[peer.key, peer]])));
+    expect(outcome).toMatchObject({ kind: "rolled-back", error: { fault: { problem: "E2BIG" } } });
+  });
+
   it("leaves it unknown when it cannot be undone either", async () => {
     fault("wg", "exit 1");
     expect(await apply(device, change())).toMatchObject({ kind: "failed" });

@@ -97,15 +97,26 @@ async function run(program: string, words: readonly string[], options: RunOption
   }
 }
 
+/** @throws AgentError where the kernel refuses: too many words, too little memory */
 function start(program: string, words: readonly string[], stdin: StdioNull | number): ChildProcess {
-  return spawn(program, words, {
-    stdio: [stdin, "pipe", "pipe"],
-    // Nothing of ours: LOG_LEVEL would make wireguard-go talk, and there are secrets.
-    env: { PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}`, LC_ALL: "C" },
-    // A session of its own: neither Ctrl-C nor the end of ours ends wireguard-go, or a `wg set` half-way.
-    detached: true,
-    cwd: "/",
-  });
+  try {
+    return spawn(program, words, {
+      stdio: [stdin, "pipe", "pipe"],
+      // Nothing of ours: LOG_LEVEL would make wireguard-go talk, and there are secrets.
+      env: { PATH: `${process.env["PATH"] ?? ""}:${SYSTEM_PATH}`, LC_ALL: "C" },
+      // A session of its own: neither Ctrl-C nor the end of ours ends wireguard-go, or a `wg set` half-way.
+      detached: true,
+      cwd: "/",
+    });
+  } catch (cause) {
+    throw unstarted(program, cause);
+  }
+}
+
+function unstarted(program: string, cause: unknown): AgentError {
+  const { code = "it cannot be started" } = cause as NodeJS.ErrnoException;
+  if (code === "ENOENT") return new AgentError(notInstalled(program), { cause });
+  return new AgentError({ code: "device.command-failed", command: program, exit: 126, problem: code }, { cause });
 }
 
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -145,14 +156,7 @@ function ended(
       if (errBytes < MAX_ERROR_BYTES) stderr.push(chunk);
       errBytes += chunk.length;
     });
-    child.on("error", (cause: NodeJS.ErrnoException) => {
-      const problem = cause.code ?? "it cannot be started";
-      const missing = cause.code === "ENOENT";
-      const fault = missing
-        ? notInstalled(program)
-        : ({ code: "device.command-failed", command: program, exit: 126, problem } as const);
-      giveUp(new AgentError(fault, { cause }));
-    });
+    child.on("error", (cause) => giveUp(unstarted(program, cause)));
     child.on("close", (code, signal) => {
       clearTimeout(timer);
       const exit = code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
@@ -186,7 +190,7 @@ async function watch(words: readonly string[], onChange: () => void, signal: Abo
   let failures = 0;
   while (!signal.aborted) {
     const startedAt = performance.now();
-    await monitor(words, onChange, signal);
+    await monitor(words, onChange, signal).catch(() => {});
     if (signal.aborted) return;
     failures = performance.now() - startedAt > MAX_PAUSE_MS ? 0 : failures + 1;
     await sleep(Math.min(MAX_PAUSE_MS, 100 * 2 ** failures), undefined, { signal }).catch(() => {});
@@ -196,7 +200,7 @@ async function watch(words: readonly string[], onChange: () => void, signal: Abo
 }
 
 /** One `ip monitor`, until it ends or the signal aborts. */
-function monitor(words: readonly string[], onChange: () => void, signal: AbortSignal): Promise<void> {
+async function monitor(words: readonly string[], onChange: () => void, signal: AbortSignal): Promise<void> {
   const child = start("ip", ["monitor", "link", "address", "route"], "ignore");
   const stop = () => child.kill("SIGKILL");
   signal.addEventListener("abort", stop, { once: true });
@@ -213,7 +217,7 @@ function monitor(words: readonly string[], onChange: () => void, signal: AbortSi
     }, SETTLE_MS);
   });
   child.stderr?.resume();
-  return new Promise((resolve) => {
+  await new Promise<void>((resolve) => {
     const end = () => {
       clearTimeout(timer);
       signal.removeEventListener("abort", stop);

@@ -155,7 +155,7 @@ export async function loadPrivateKey(path: string, evidence: () => Promise<strin
     const key = PrivateKey.parse(text);
     const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
     if (key === undefined) throw new AgentError({ code: "key.unreadable", path, problem });
-    await sweep(dirname(path), `${basename(path)}.`);
+    await sweep(dirname(path), `${basename(path)}.`).catch(() => {});
     return key;
   }
   const known = await evidence();
@@ -211,10 +211,14 @@ export async function inputFile(text: string): Promise<FileHandle> {
     const path = join(directory, `.dstack-vpn.${randomBytes(8).toString("hex")}`);
     const file = await open(path, "wx+", 0o600).catch(() => undefined);
     if (file === undefined) continue;
-    await rm(path);
-    // At a position, which leaves the offset at the start: not every program opens /dev/stdin anew.
-    await file.write(text, 0);
-    return file;
+    try {
+      await rm(path);
+      // At a position, which leaves the offset at the start: not every program opens /dev/stdin anew.
+      await file.write(text, 0);
+      return file;
+    } catch {
+      await file.close();
+    }
   }
   throw new AgentError({
     ...{ code: "device.missing-privilege", need: "a place for a temporary file" },
@@ -228,7 +232,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
 
 /** Takes away the drafts that a crash left. */
 async function sweep(directory: string, prefix: string): Promise<void> {
-  for (const name of await readdir(directory).catch(absentIs<string[]>([]))) {
+  for (const name of await readdir(directory)) {
     if (name.startsWith(prefix) && name.endsWith(TEMPORARY)) await rm(join(directory, name), { force: true });
   }
 }
