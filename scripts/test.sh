@@ -41,7 +41,7 @@ shell_scripts() {
 lint_shell() {
   local scripts
   mapfile -t scripts < <(shell_scripts)
-  shellcheck "${scripts[@]}"
+  shellcheck -x "${scripts[@]}"
 }
 
 type_check() {

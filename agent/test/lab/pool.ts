@@ -7,13 +7,20 @@ const ENTER = fileURLToPath(new URL("enter.sh", import.meta.url));
 
 class LabWorker extends ForksPoolWorker {
   override start(): Promise<void> {
-    // child_process.fork reads execPath before start() first awaits anything.
     const node = process.execPath;
-    process.execPath = ENTER;
+    const restore = () =>
+      Object.defineProperty(process, "execPath", { value: node, configurable: true, writable: true });
+    // child_process.fork reads it once, before start() first awaits anything. What vitest forks next is its watchdog,
+    // which has to stay outside: it knows processes by their pids there.
+    const get = () => {
+      restore();
+      return ENTER;
+    };
+    Object.defineProperty(process, "execPath", { get, configurable: true });
     try {
       return super.start();
     } finally {
-      process.execPath = node;
+      restore();
     }
   }
 }
