@@ -1,7 +1,7 @@
 /** Ring 4: anvil, the contract, the agent and members that ping. What a holder sees is what is judged. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFailed } from "vitest";
 import type { ContractName } from "../../contracts/artifact.ts";
 import type { AgentProcess } from "./lab/agent.ts";
 import { Chain } from "./lab/chain.ts";
@@ -35,6 +35,9 @@ describe.each<ContractName>(["DstackAccessNFT", "PlainAccessNFT"])("on %s", (con
     const endpoints = `node-a=${node.endpoint},node-b=${other.endpoint}`;
     settings = contractName === "PlainAccessNFT" ? { ...POLL, PEER_ENDPOINTS: endpoints } : POLL;
   });
+
+  // What the agent said is the first question of whoever reads a red run.
+  beforeEach(() => onTestFailed(() => console.error(agent?.log.slice(-8_000))));
 
   afterAll(async () => {
     await chain?.end();
