@@ -12,7 +12,8 @@ import { askPeers } from "./poll.js";
 /** Asking for a long list may take a twentieth of the time. */
 const COST_FACTOR = 20;
 
-export function createAdmin() {
+/** @param {() => readonly Node[]} nodes as they stand now */
+export function createAdmin(nodes) {
   const [form, input] = [byId("peers-form", HTMLFormElement), byId("peers-token", HTMLInputElement)];
   const [controls, select] = [byId("peers-controls", HTMLElement), byId("peers-node", HTMLSelectElement)];
   const [order, find] = [byId("peers-order", HTMLSelectElement), byId("peers-find", HTMLInputElement)];
@@ -22,8 +23,6 @@ export function createAdmin() {
   const { table, body, labels } = tableById("peers");
 
   let token = "";
-  /** @type {readonly Node[]} */
-  let nodes = [];
   /** What was heard last of the chosen node. @type {{ peers: readonly Peer[], heardMs: number } | undefined} */
   let heard;
   /** When to ask again; never while an answer is awaited, or after one that asking again does not change. */
@@ -33,6 +32,7 @@ export function createAdmin() {
   let page = 0;
   let told = "";
 
+  const chosen = () => nodes().find(({ name }) => name === select.value);
   const ask = async () => {
     dueMs = Number.POSITIVE_INFINITY;
     const question = ++questions;
@@ -81,7 +81,7 @@ export function createAdmin() {
   const show = () => {
     const { peers = [] } = heard ?? {};
     const list = listed(peers, { find: find.value, order: order.value, page });
-    const nowMs = Date.now() + (nodes.find(({ name }) => name === select.value)?.skewMs ?? 0);
+    const nowMs = Date.now() + (chosen()?.skewMs ?? 0);
     const rows = list.shown.map((peer) => rowOf(labels, peer, nowMs));
     put(body, rows);
     page = list.page;
@@ -108,9 +108,9 @@ export function createAdmin() {
     token = input.value.trim();
     if (!/^[!-~]{1,256}$/.test(token)) return warn("A token is 1 to 256 printable characters without spaces.");
     // The first list is of a node that is there to give it.
-    const isThere = (/** @type {Node | undefined} */ node) => node?.failure === "";
-    if (!isThere(nodes.find(({ name }) => name === select.value)))
-      select.value = (nodes.find(isThere) ?? nodes[0])?.name ?? "";
+    const isThere = (/** @type {Node} */ { answeredMs, failure }) => answeredMs !== undefined && failure === "";
+    if (!nodes().some((node) => node === chosen() && isThere(node)))
+      select.value = nodes().find(isThere)?.name ?? select.value;
     askAnew();
   });
   byId("peers-forget", HTMLButtonElement).addEventListener("click", forget);
@@ -121,12 +121,11 @@ export function createAdmin() {
   next.addEventListener("click", () => turnTo(page + 1));
 
   return {
-    /** The nodes there are; asks again when it is time. @param {readonly Node[]} all */
-    tick(all) {
-      nodes = all;
+    /** Asks again when it is time. */
+    tick() {
       offer(
         select,
-        all.map(({ name }) => name),
+        nodes().map(({ name }) => name),
       );
       if (performance.now() >= dueMs) void ask();
     },

@@ -51,6 +51,8 @@ const CHARTS = [
 const HEIGHT = 160;
 /** The least that an axis of time spans, so that the first minutes do not race by. */
 const LEAST_SPAN_MS = 300_000;
+/** There is no half peer, and no half block. */
+const WHOLE_STEPS = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 /** uPlot keeps the cursors of plots with one key together. */
 const CURSOR = { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 7 } };
 
@@ -143,6 +145,7 @@ function plotOf({ element, lines, format }, onCursor) {
       {
         ...axis,
         size: 66,
+        incrs: WHOLE_STEPS,
         space: 34,
         values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))),
       },

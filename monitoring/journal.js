@@ -119,13 +119,23 @@ export function sentence({ kind, fields }) {
     case "admit":
       return [...token, " gets a peer"];
     case "apply":
-      return [`Peers on the device: ${changes(fields)}`];
+      return [`Peers on the device: ${amounts(fields, ["added", "removed", "changed"])}`];
     case "rollback":
       return fields["changes"] === undefined
-        ? ["Rolled back", ...others(fields)]
-        : [`${counted(Number(fields["changes"]), "change")} failed and were put back`];
+        ? [`Generation ${fields["generation"] ?? "?"} was put back by hand; nobody is added until a resync`]
+        : [`${counted(Number(fields["changes"]), "change")} failed and were put back: `, said(fields["code"])];
+    case "resync":
+      return ["Everything is compared with the chain again, as asked by hand"];
+    case "drift-repair":
+      return fields["repairs"] === undefined
+        ? [`Peers put right on the device: ${amounts(fields, ["missing", "unknown", "changed"])}`]
+        : ["Put right: ", said(fields["repairs"])];
+    case "gateway":
+      return fields["tokenId"] === undefined ? ["There is no gateway any more"] : [...token, " is the primary gateway"];
+    case "upstream":
+      return ["Upstream ", said(fields["upstream"]), ": ", said(fields["change"])];
     case "start":
-      return ["The agent started", ...others(fields)];
+      return [`The agent started, version ${fields["version"] ?? "?"}`];
     case "reorg":
       return [`The chain was followed back to block ${Number(fields["block"]).toLocaleString("en")}`];
     case "audit-repair":
@@ -146,15 +156,10 @@ function tokenOf(fields) {
   return name === undefined || name === "" ? [id] : [`${id} `, { name }];
 }
 
-/** @param {Line["fields"]} fields */
-function changes(fields) {
-  const kinds = /** @type {const} */ ([
-    ["added", "added"],
-    ["removed", "removed"],
-    ["changed", "changed"],
-  ]);
-  const told = kinds.flatMap(([name, word]) => (Number(fields[name] ?? 0) > 0 ? [`${fields[name]} ${word}`] : []));
-  return told.length === 0 ? "nothing differed" : `${told.join(", ")}`;
+/** @param {Line["fields"]} fields @param {readonly string[]} names */
+function amounts(fields, names) {
+  const told = names.flatMap((name) => (Number(fields[name] ?? 0) > 0 ? [`${fields[name]} ${name}`] : []));
+  return told.length === 0 ? "none" : told.join(", ");
 }
 
 /** Fields that no sentence knows. @param {Line["fields"]} fields @returns {Part[]} */

@@ -113,11 +113,21 @@ describe("a line", () => {
     ],
     ["endpoint", { ...GRANT, endpoint: "" }, "Token 7 «alice» has no endpoint any more in block 12"],
     ["apply", { added: "2", removed: "1", changed: "0" }, "Peers on the device: 2 added, 1 removed"],
-    ["rollback", { changes: "1" }, "1 change failed and were put back"],
+    [
+      "rollback",
+      { changes: "2", code: "device.command-failed" },
+      "2 changes failed and were put back: ‹device.command-failed›",
+    ],
+    ["rollback", { generation: "7" }, "Generation 7 was put back by hand; nobody is added until a resync"],
+    ["drift-repair", { missing: "1", unknown: "2" }, "Peers put right on the device: 1 missing, 2 unknown"],
+    ["drift-repair", { repairs: "write the firewall" }, "Put right: ‹write the firewall›"],
+    ["gateway", { tokenId: "7" }, "Token 7 is the primary gateway"],
+    ["gateway", {}, "There is no gateway any more"],
+    ["start", { version: "0.1.0" }, "The agent started, version 0.1.0"],
     ["reorg", { block: "99" }, "The chain was followed back to block 99"],
     ["fault", { code: "chain.stale", detail: "old" }, "‹chain.stale›: ‹old›"],
-    ["upstream", { upstream: "rpc.example", change: "failed" }, "Upstream: upstream ‹rpc.example›, change ‹failed›"],
-    ["something-new", {}, "something-new"],
+    ["upstream", { upstream: "rpc.example", change: "failed" }, "Upstream ‹rpc.example›: ‹failed›"],
+    ["something-new", { of: "x" }, "something-new: of ‹x›"],
   ])("%s reads well, and keeps other people's words apart", (kind, fields, expected) => {
     const parts = sentence({ kind, fields }).map((part) => {
       if (typeof part === "string") return part;

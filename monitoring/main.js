@@ -18,7 +18,7 @@ const DOUBTFUL_AT_ONCE = 2;
 const refresh = byId("refresh", HTMLSelectElement);
 const notice = byId("notice", HTMLElement);
 const cards = createCards(byId("nodes", HTMLElement));
-const [charts, journal, admin] = [createCharts(), createJournal(), createAdmin()];
+const [charts, journal, admin] = [createCharts(), createJournal(), createAdmin(() => all())];
 const [showQuarantine, announce] = [createQuarantine(), createAnnouncer()];
 
 /** @type {Map<string, Node>} */
@@ -45,7 +45,7 @@ async function tick() {
     if (node.failure !== "" && ++doubtful > DOUBTFUL_AT_ONCE) continue;
     void ask(node);
   }
-  admin.tick(all());
+  admin.tick();
   if (all().every(({ answeredMs, failure }) => answeredMs === undefined && failure === "")) return;
   histories = sampled(histories, all(), isCounted, Date.now());
   charts.show(histories);

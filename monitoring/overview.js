@@ -21,9 +21,10 @@ export function showOverview(nodes, all) {
   stand(verdict, worst);
   fill(verdict, { text: verdictOn(nodes) });
   document.title = worst === "healthy" ? "dstack-vpn" : `${field(verdict, "text").textContent} · dstack-vpn`;
+  const silent = all.nodes - all.answering;
   fill(byId("figures", HTMLElement), {
     healthy: `${count(all.healthy)} of ${count(all.nodes)}`,
-    nodes: all.answering < all.nodes ? `figures are of the ${count(all.answering)} that answer` : "all of them answer",
+    nodes: silent === 0 ? "all of them answer" : `${counted(silent, "node")} not answering, not counted`,
     connected: count(all.connected),
     configured: all.configured === null ? "" : `of ${count(all.configured)} on the devices`,
     rx: rate(all.rx),
@@ -38,7 +39,7 @@ export function showOverview(nodes, all) {
           ? "followed to the head"
           : `${counted(all.lagBlocks, "block")} behind`,
     admitted: count(all.admitted),
-    tokens: all.tokens === null ? "" : `of ${count(all.tokens)} on the chain`,
+    tokens: all.tokens === null ? "" : `of ${count(all.tokens)} on the chain, besides each node's own`,
     quarantined: count(all.quarantined),
     quarantinedNote:
       all.quarantined === null ? "" : all.quarantined === 0 ? "every active token has a peer" : "reasons below",

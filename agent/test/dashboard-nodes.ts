@@ -10,15 +10,17 @@ export interface DrawnNode {
   readonly name: string;
   /** host:port */
   readonly at: string;
-  readonly journal: Journal;
   readonly metrics: Metrics;
+  journal(): Journal;
+  /** Loses its journal, as with its disk. */
+  forget(): void;
   /** What it tells from now on; what is not named stays a healthy node's. */
   draw(parts: Parameters<typeof snapshot>[0]): void;
   close(): Promise<void>;
 }
 
 export async function drawNode(name: string, adminToken?: string): Promise<DrawnNode> {
-  const journal = createJournal({ now: Date.now });
+  let journal = createJournal({ now: Date.now });
   const metrics = createMetrics();
   let drawn: Parameters<typeof snapshot>[0] = {};
   const now = (): Snapshot => {
@@ -36,11 +38,16 @@ export async function drawNode(name: string, adminToken?: string): Promise<Drawn
   const { port, close } = await serve({
     ...{ host: "127.0.0.1", port: 0, allowedHosts: [], corsOrigins: [], settings: {} },
     adminToken: adminToken === undefined ? undefined : new Secret(adminToken),
-    ...{ snapshot: now, journal, metrics, isOverlayAddress: () => false },
+    ...{ snapshot: now, metrics, isOverlayAddress: () => false },
+    journal: { after: (id) => journal.after(id) },
     actions: { resync: refused, rollback: refused },
   });
   return {
-    ...{ name, at: `127.0.0.1:${port}`, journal, metrics },
+    ...{ name, at: `127.0.0.1:${port}`, metrics },
+    journal: () => journal,
+    forget() {
+      journal = createJournal({ now: Date.now });
+    },
     draw(parts) {
       drawn = parts;
     },
