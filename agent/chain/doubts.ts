@@ -12,7 +12,8 @@ export interface Doubt {
 
 /** An upstream indexes logs later than it announces the block, mostly by one block. */
 const OVERLAP = 1;
-const LATER = 10;
+/** How deep a block is when its logs should long be there. */
+export const SETTLED_DEPTH = 10;
 /** Blocks that nothing speaks against are read again together. */
 const TOGETHER = 10;
 
@@ -22,7 +23,7 @@ const TOGETHER = 10;
  */
 export function doubtOf(block: BlockRef, emptiness: Emptiness | undefined, isFresh: boolean): Doubt | undefined {
   if (emptiness === "sure") return undefined;
-  const wait = emptiness === undefined || !isFresh ? LATER : OVERLAP;
+  const wait = emptiness === undefined || !isFresh ? SETTLED_DEPTH : OVERLAP;
   return { block, isPressing: emptiness === "unlikely", due: block.number + wait };
 }
 
@@ -35,13 +36,13 @@ export interface Due {
 }
 
 export function dueAt(head: number, doubts: readonly Doubt[]): Due {
-  const isEarly = ({ block, due }: Doubt) => due < block.number + LATER;
+  const isEarly = ({ block, due }: Doubt) => due < block.number + SETTLED_DEPTH;
   const due = doubts.filter((doubt) => doubt.due <= head);
   const single = due.filter((doubt) => doubt.isPressing || isEarly(doubt));
   const patient = due.filter((doubt) => !single.includes(doubt));
   const together = patient.length >= TOGETHER ? patient : [];
   const rest = doubts.filter((doubt) => !single.includes(doubt) && !together.includes(doubt));
-  const later = single.filter(isEarly).map((doubt) => ({ ...doubt, due: doubt.block.number + LATER }));
+  const later = single.filter(isEarly).map((doubt) => ({ ...doubt, due: doubt.block.number + SETTLED_DEPTH }));
   const blocks = (some: readonly Doubt[]) => some.map(({ block }) => block).sort((a, b) => a.number - b.number);
   return { singly: blocks(single), together: blocks(together), rest: [...rest, ...later] };
 }

@@ -74,6 +74,18 @@ describe("catching up", () => {
     expect(watcher.told.words).toEqual(chain.truth());
   });
 
+  it("looks for the head again where history took its time", async () => {
+    const chain = new DrawnChain().draw("a1..a200");
+    const watcher = new Watcher(chain.rpc, 0);
+    watcher.tickMs = 3_000;
+    chain.whims.set("one", ({ method }) => {
+      if (method === "eth_getLogs") chain.draw("a200-a201");
+      return undefined;
+    });
+    await watcher.poll();
+    expect(watcher.trail.unfinal.at(-1)?.number).toBe(201);
+  });
+
   it("goes back first where the chain was reorganised meanwhile", async () => {
     const chain = new DrawnChain().draw("a1..a8-a9+1-a10");
     const watcher = new Watcher(chain.rpc, 0);
@@ -104,8 +116,21 @@ describe("catching up", () => {
       if (method === "eth_getBlockByNumber" && ++asked === 30) chain.draw("a30-b31..b44-b45+2-b46..b61");
       return undefined;
     });
-    await watcher.polls(2);
+    await watcher.poll();
     expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("asks once more for a header that it does not get", async () => {
+    const chain = new DrawnChain().draw("a1..a60");
+    const watcher = new Watcher(chain.rpc, 0);
+    const failed = new Set<unknown>();
+    chain.whims.set("one", ({ method, params: [at] }) => {
+      if (method !== "eth_getBlockByNumber" || !String(at).startsWith("0x") || failed.has(at)) return undefined;
+      failed.add(at);
+      throw new Down();
+    });
+    await watcher.poll();
+    expect(watcher.trail.unfinal).toHaveLength(60);
   });
 
   it("tells nothing of a fork before it has read all of it", async () => {
@@ -204,11 +229,82 @@ describe("finality", () => {
     expect(await watcher.poll()).toBe("..a0 a1+1 a2");
   });
 
+  it("is asked once more after an accident", async () => {
+    const chain = new DrawnChain().draw("a1..a100");
+    let asked = 0;
+    chain.whims.set("one", ({ params }) => {
+      if (params[0] !== "finalized" || asked++ > 0) return undefined;
+      throw new Down();
+    });
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.notices).toEqual([]);
+  });
+
+  it("of a chain that has nothing but its genesis needs no fallback", async () => {
+    const chain = new DrawnChain();
+    const watcher = new Watcher(chain.rpc, 0);
+    expect(await watcher.poll()).toBe("..a0");
+    expect(watcher.notices).toEqual([]);
+  });
+
+  it("above the head is told by someone who is far ahead, and waited for", async () => {
+    const chain = new DrawnChain().draw("a1..a100");
+    const far = chain.answer("one")("eth_getBlockByNumber", ["latest", false]) as Outcome;
+    chain.draw("a1..a50");
+    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? far : undefined));
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.told.words).toEqual(chain.truth());
+    expect(watcher.trail.final.number).toBe(-1);
+  });
+
+  it.each([
+    ["says so only when asked for what is final", ["finalized"]],
+    ["says so whenever that block is asked for", ["finalized", "0x1a"]],
+  ])("of another chain than the head's is not believed of who %s", async (_, lies) => {
+    const chain = new DrawnChain().draw("a1..a9-b10..b26 | a1..a90");
+    const watcher = new Watcher(chain.rpc, 0);
+    const other = { result: { ...json(chain, "0x1a"), hash: chain.block("b26").hash } };
+    chain.whims.set("one", ({ params }) => (lies.includes(String(params[0])) ? other : undefined));
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(-1);
+    chain.whims.clear();
+    chain.draw("a90..a106");
+    await watcher.polls(2);
+    expect(watcher.trail.final.number).toBe(42);
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("of a block that was reorganised away meanwhile is forgotten", async () => {
+    const chain = new DrawnChain().draw("a1..a50");
+    chain.finalDepth = 20;
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    chain.finalDepth = 2;
+    chain.draw("a50..a66");
+    await watcher.poll();
+    chain.finalDepth = 30;
+    chain.draw("a40-b41..b67");
+    await watcher.polls(2);
+    expect(watcher.trail.final.number).toBeLessThan(41);
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
   it("is not declared by one upstream alone, where it is suspiciously near the head", async () => {
     const chain = new DrawnChain("liar", "honest").draw("a1..a100");
     const watcher = new Watcher(chain.rpc, 0);
     const near = chain.answer("honest")("eth_getBlockByNumber", ["0x5f", false]) as Outcome;
     chain.whims.set("liar", ({ params }) => (params[0] === "finalized" ? near : undefined));
+    await watcher.poll();
+    expect(watcher.follower.figures.finalizedBlock).toBe(36);
+  });
+
+  it("is taken for a depth where another upstream is much behind", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a100");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? { result: json(chain, "0x5f") } : undefined));
+    chain.whims.set("two", ({ params }) => (params[0] === "finalized" ? { result: json(chain, "0x14") } : undefined));
     await watcher.poll();
     expect(watcher.follower.figures.finalizedBlock).toBe(36);
   });
@@ -230,6 +326,11 @@ describe("finality", () => {
     expect(watcher.follower.figures.finalizedBlock).toBe(136);
   });
 });
+
+function json(chain: DrawnChain, at: string): object {
+  const outcome = chain.answer("one")("eth_getBlockByNumber", [at, false]) as { result: object };
+  return outcome.result;
+}
 
 function latest(chain: DrawnChain, upstream = "one"): Outcome {
   return chain.answer(upstream)("eth_getBlockByNumber", ["latest", false]) as Outcome;

@@ -129,12 +129,12 @@ describe("a contract whose first block nobody knows", () => {
 });
 
 describe("a long history", () => {
-  it("of 100,000 blocks and 10,000 events takes few calls and never holds up the event loop", async () => {
+  it("of 100,000 blocks and 12,000 events takes few calls and never holds up the event loop", async () => {
     const chain = new ScriptedChain();
     const contract = new ScriptedContract(chain);
-    for (let i = 0; i < 5_000; i++) {
+    for (let i = 0; i < 6_000; i++) {
       contract.grant(ALICE, `node-${i}`, KEY);
-      if (i % 50 === 49) contract.mine(999);
+      if (i % 60 === 59) contract.mine(999);
     }
     const { rpc, proxies } = await upstreams(chain.answer, contract.address, [cappedBlocks(2_000)]);
     const watcher = watching(rpc, contract.address);
@@ -143,11 +143,23 @@ describe("a long history", () => {
       const now = performance.now();
       [longestMs, last] = [Math.max(longestMs, now - last), now];
     }, 5);
-    await watcher.poll();
+    const steps = await watcher.poll();
     clearInterval(pulse);
-    expect(toldPlaces(watcher)).toHaveLength(10_000);
+    // A restart in between would not begin anew.
+    expect(steps.match(/\.\./g)).toHaveLength(2);
+    expect(toldPlaces(watcher)).toHaveLength(12_000);
     expect(proxies[0]?.count("eth_getLogs")).toBeLessThan(1.2 * (100_000 / 2_000));
     console.log(`following.test.ts: the event loop was held up for at most ${longestMs.toFixed(0)} ms`);
+  });
+
+  it("that takes long is told in parts", async () => {
+    const chain = new ScriptedChain();
+    const contract = new ScriptedContract(chain);
+    chain.mine(20_000);
+    const { rpc } = await upstreams(chain.answer, contract.address, [cappedBlocks(500)]);
+    const watcher = watching(rpc, contract.address);
+    watcher.tickMs = 2_000;
+    expect((await watcher.poll()).match(/\.\./g)?.length).toBeGreaterThan(4);
   });
 });
 

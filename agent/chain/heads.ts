@@ -4,8 +4,8 @@
  */
 import type { Block, BlockRef, Trail } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
-import { type Headers, Moved, type Route, routeTo } from "./route.ts";
-import { type Choice, type Rpc, RpcError } from "./rpc.ts";
+import { type Headers, type Route, routeTo } from "./route.ts";
+import type { Choice, Rpc } from "./rpc.ts";
 
 /** One upstream's head, and how it is reached from what we hold. */
 export interface Look {
@@ -29,7 +29,6 @@ export interface Heads {
 const OUTGROWN = 3;
 /** A fork below our height is a lagging upstream's, until it was told this often in a row (a chain that was set back). */
 const SHORTER_POLLS = 3;
-const TRIES = 3;
 
 /**
  * The head to go to, or undefined where there is nothing new.
@@ -96,15 +95,12 @@ function witnessOf(rpc: Rpc, first: Look, tip: BlockRef, { tipFrom }: Heads): st
 
 /** @throws what asking for the head threw; trouble on the way to it is part of the answer */
 async function look(rpc: Rpc, trail: Trail, choice: Choice, signal: AbortSignal): Promise<Look> {
-  for (let tries = 1; ; tries++) {
-    const { value: head, upstream } = await rpc.ask(headOf("latest"), { ...choice, signal });
-    try {
-      return { head, upstream, route: await routeTo(head, trail, headersOf(rpc, upstream, signal)) };
-    } catch (error) {
-      signal.throwIfAborted();
-      if (error instanceof Moved && tries < TRIES) continue;
-      return { head, upstream, route: { kind: "failed", error } };
-    }
+  const { value: head, upstream } = await rpc.ask(headOf("latest"), { ...choice, signal });
+  try {
+    return { head, upstream, route: await routeTo(head, trail, headersOf(rpc, upstream, signal)) };
+  } catch (error) {
+    signal.throwIfAborted();
+    return { head, upstream, route: { kind: "failed", error } };
   }
 }
 
@@ -120,13 +116,8 @@ export function headersOf(rpc: Rpc, upstream: string, signal: AbortSignal): Head
       return value;
     },
     async holds(ref) {
-      try {
-        const { value } = await rpc.ask(blockByNumber(ref.number), { only: upstream, signal });
-        return value.hash === ref.hash;
-      } catch (error) {
-        if (error instanceof RpcError && error.kind === "absent") return false;
-        throw error;
-      }
+      const { value } = await rpc.ask(blockByNumber(ref.number), { only: upstream, signal });
+      return value.hash === ref.hash;
     },
   };
 }

@@ -1,18 +1,17 @@
 /** Final blocks, read by range and told in batches. */
-import { type AccessEvent, type Advance, ZERO_HASH } from "../model.ts";
+import type { AccessEvent, Advance, BlockRef } from "../model.ts";
 import { decodeLogs } from "./events.ts";
-import type { FinalBlock } from "./finality.ts";
-import type { Walk } from "./follower.ts";
 import { headersOf, type Target } from "./heads.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
+import type { Walk } from "./walk.ts";
 
 /** Batches are what a restart need not read again; each costs one question for its last block. */
 const BATCH_EVENTS = 10_000;
 const BATCH_MS = 10_000;
 
 /** From the tip, which must be final, up to the final block. */
-export async function* history(walk: Walk, { upstream }: Target, final: FinalBlock): AsyncGenerator<Advance> {
+export async function* history(walk: Walk, { upstream }: Target, final: BlockRef): AsyncGenerator<Advance> {
   const { rpc, contract, options, follower, trail } = walk;
   if (trail.unfinal.length > 0) return;
   const headers = headersOf(rpc, upstream, options.signal);
@@ -24,12 +23,11 @@ export async function* history(walk: Walk, { upstream }: Target, final: FinalBlo
     follower.figures.cursorBlock = piece.to;
     const isLast = piece.to === final.number;
     if (!isLast && events.length < BATCH_EVENTS && options.now() - since < BATCH_MS) continue;
-    const { number, hash } = isLast && final.hash !== undefined ? final : await headers.at(piece.to);
-    const to = { number, hash: hash ?? ZERO_HASH };
+    const { number, hash } = isLast ? final : await headers.at(piece.to);
     if (events.some(({ at, blockHash }) => at.block === number && blockHash !== hash)) {
       throw new Moved("logs of a final block have another hash");
     }
-    yield { kind: "history", to, events };
+    yield { kind: "history", to: { number, hash }, events };
     events = [];
     since = options.now();
   }

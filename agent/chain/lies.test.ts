@@ -1,7 +1,9 @@
 /** Following upstreams that leave logs out, make them up, lag, freeze, fork or contradict one another. */
 import { describe, expect, it } from "vitest";
+import { AgentError } from "../errors.ts";
 import { type Call, DrawnChain, logsOf, refusal, type Whim } from "../test/drawn-chain.ts";
 import { Down } from "../test/rpc-over.ts";
+import type { Outcome } from "../test/scripted-chain.ts";
 import { Watcher } from "../test/watcher.ts";
 
 const asksLogs = ({ method }: Call) => method === "eth_getLogs";
@@ -14,6 +16,12 @@ const omitting =
     const logs = outcome.result as { blockNumber: string }[];
     return { result: logs.filter(({ blockNumber }) => !numbers.includes(Number(blockNumber))) };
   };
+
+/** The same logs, under the hash of block a1. */
+function misplaced(chain: DrawnChain, outcome: Outcome): Outcome {
+  if (!("result" in outcome)) return outcome;
+  return { result: (outcome.result as object[]).map((log) => ({ ...log, blockHash: chain.block("a1").hash })) };
+}
 
 async function followed(chain: DrawnChain, start = "a1..a10"): Promise<Watcher> {
   chain.draw(start);
@@ -122,6 +130,54 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.told.words).toEqual(["11.0 +7", "11.1 -6"]);
   });
 
+  it("of a fork that was gone over to are looked for as well", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(10));
+    chain.draw("a9-b10+7");
+    expect(await watcher.poll()).toBe("<a9 b10");
+    chain.whims.clear();
+    chain.draw("b10-b11");
+    await watcher.poll();
+    chain.draw("b11-b12");
+    expect(await watcher.poll()).toBe("b12 =a0(+7@10)");
+  });
+
+  it("of blocks that were passed over while catching up are found when they are final", async () => {
+    const chain = new DrawnChain().draw("a1..a149-a150+7-a151..a300");
+    chain.finalDepth = 200;
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("one", omitting(150));
+    await watcher.poll();
+    chain.whims.clear();
+    expect(watcher.told.words).toEqual([]);
+    await mined(chain, watcher, 301, 370);
+    expect(watcher.told.words).toEqual(["150.0 +7"]);
+  });
+
+  it("near the head are asked of another upstream while catching up", async () => {
+    const chain = new DrawnChain("bad", "good").draw("a1..a49-a50+7-a51..a60");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("bad", omitting(50));
+    await watcher.poll();
+    expect(watcher.told.words).toEqual(["50.0 +7"]);
+  });
+
+  it("of blocks whose blooms say nothing are read again together", async () => {
+    const chain = new DrawnChain();
+    chain.bloom = "full";
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(15));
+    await mined(chain, watcher, 11, 14);
+    chain.draw("a14-a15+7");
+    await watcher.poll();
+    await mined(chain, watcher, 16, 17);
+    chain.whims.clear();
+    await mined(chain, watcher, 18, 36);
+    expect(watcher.told.words).toEqual(["15.0 +7"]);
+    expect(watcher.trail.final.number).toBe(0);
+  });
+
   it("of a block that a reorg has dropped are let go", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);
@@ -182,6 +238,55 @@ describe("logs that an upstream makes up", () => {
     },
   );
 
+  it("are not believed while nobody else can be asked", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain, "a1..a9-a10+9");
+    chain.draw("a10-a11");
+    const invented = logsOf({ ...chain.block("a11"), deeds: ["-7"] });
+    chain.whims.set("bad", (call) => (asksLogs(call) ? { result: invented } : undefined));
+    chain.whims.set("good", () => {
+      throw new Down();
+    });
+    await expect(watcher.poll()).rejects.toThrow();
+    chain.whims.delete("good");
+    expect(await watcher.poll()).toBe("a11");
+  });
+
+  it("with two logs in one place are refused, whoever says so", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7");
+    const both = [...logsOf(chain.block("a11")), ...logsOf({ ...chain.block("a11"), deeds: ["+8"] })];
+    chain.whims.set("one", (call) => (asksLogs(call) ? { result: both } : undefined));
+    await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
+  });
+
+  it.each([
+    ["unfinal", "a1..a49-a50+7-a51..a60"],
+    ["final", "a1..a35-a36+7-a37..a100"],
+  ])("with the hash of another block are refused while catching up: %s", async (_, drawing) => {
+    const chain = new DrawnChain().draw(drawing);
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("one", (call, honest) => (asksLogs(call) ? misplaced(chain, honest()) : undefined));
+    await expect(watcher.poll()).rejects.toBeInstanceOf(AgentError);
+    expect(watcher.told.words).toEqual([]);
+    chain.whims.clear();
+    await watcher.poll();
+    expect(watcher.told.words).toEqual(chain.truth());
+  });
+
+  it("with the hash of another block never make anything final", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a20-a21+7-a22..a60");
+    const isRange = (call: Call) => asksLogs(call) && "fromBlock" in (call.params[0] as object);
+    chain.whims.set("one", (call, honest) => (isRange(call) ? misplaced(chain, honest()) : undefined));
+    await mined(chain, watcher, 61, 100);
+    expect(watcher.trail.final.number).toBe(12);
+    chain.whims.clear();
+    await mined(chain, watcher, 101, 103);
+    expect(watcher.trail.final.number).toBeGreaterThan(21);
+  });
+
   it("with two logs in one place are refused", async () => {
     const chain = new DrawnChain("bad", "good");
     const watcher = await followed(chain);
@@ -216,6 +321,15 @@ describe("an upstream that cannot filter by block hash", () => {
     const elsewhere = logsOf({ ...chain.block("a21"), hash: chain.block("a20").hash });
     chain.whims.set("one", (call) => (asksLogs(call) ? { result: elsewhere } : undefined));
     await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
+  });
+
+  it("now and then is still asked by it", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    let asked = 0;
+    chain.whims.set("one", (call) => (byHash(call) && asked++ % 3 < 2 ? refusal("no", -32603) : undefined));
+    await mined(chain, watcher, 11, 22);
+    expect(asked).toBe(12);
   });
 
   it("is not asked by number where it says that it lacks the block", async () => {
@@ -304,6 +418,20 @@ describe("upstreams that disagree", () => {
     chain.draw("a11-a12", "a").draw("b11-b12", "b");
     expect(await watcher.poll()).toBe("a12");
     expect(watcher.told.words).toEqual(["10.0 +7"]);
+  });
+
+  it("are settled by the one that told our tip", async () => {
+    const chain = new DrawnChain("b", "c", "a").draw("a1..a10");
+    chain.whims.set("b", () => {
+      throw new Down();
+    });
+    chain.whims.set("c", () => {
+      throw new Down();
+    });
+    const watcher = await followed(chain, "a10-a11");
+    chain.whims.clear();
+    chain.draw("a5-b6..b11", "b", "c");
+    expect(await watcher.polls(3)).toBe("");
   });
 
   it("do, once the other chain has outgrown it", async () => {

@@ -38,7 +38,6 @@ export async function routeTo(head: Block, trail: Trail, headers: Headers): Prom
   if (head.hash === tip.hash && head.number === tip.number) return { kind: "same" };
   const twin = held.findLast(({ number }) => number <= head.number);
   if (twin === undefined || isBlock(head, twin)) return { kind: "behind" };
-  if (head.number <= trail.final.number) throw forkBelow(trail.final);
 
   const ahead = Math.max(tip.number + 1, head.number - RUN + 1);
   const run = await runTo(head, Math.min(ahead, head.number), headers);
@@ -60,8 +59,13 @@ export function isBlock(block: BlockRef, ref: BlockRef): boolean {
 }
 
 function links(child: Block | undefined, parent: BlockRef): boolean {
-  if (child === undefined || child.number !== parent.number + 1) return false;
-  return child.parentHash === parent.hash || parent.hash === ZERO_HASH;
+  return child !== undefined && (child.parentHash === parent.hash || parent.hash === ZERO_HASH);
+}
+
+/** Whether the final block lies on the way, as far as the run shows it. */
+export function passes(run: readonly Block[], final: BlockRef): boolean {
+  const [at, next] = [final.number, final.number + 1].map((number) => run.find((block) => block.number === number));
+  return (at === undefined || isBlock(at, final)) && (next === undefined || links(next, final));
 }
 
 /** The headers from `lowest` up to `top`, each the parent of the next. */
@@ -78,18 +82,20 @@ async function lastInCommon(held: readonly BlockRef[], head: Block, headers: Hea
   const below = held.filter(({ number }) => number < head.number);
   const parent = below.at(-1);
   if (parent !== undefined && links(head, parent)) return parent;
-  let [shared, forked] = [below.length - 1, below.length];
-  for (let step = 1; !(await isShared(below[shared], headers)); step *= 2) {
-    if (shared <= 0) throw forkBelow(held[0] ?? head);
+  let forked = parent?.number === head.number - 1 ? below.length - 1 : below.length;
+  let shared = forked - 1;
+  for (let step = 1; shared >= 0 && !(await isShared(below[shared], headers)); step *= 2) {
     forked = shared;
-    shared = Math.max(0, shared - step);
+    shared = shared > 0 ? Math.max(0, shared - step) : -1;
   }
+  const lowest = below[shared];
+  if (lowest === undefined) throw forkBelow(held[0] ?? head);
   while (forked - shared > 1) {
     const middle = Math.floor((shared + forked) / 2);
     if (await isShared(below[middle], headers)) shared = middle;
     else forked = middle;
   }
-  return below[shared] ?? head;
+  return below[shared] ?? lowest;
 }
 
 async function isShared(ref: BlockRef | undefined, headers: Headers): Promise<boolean> {

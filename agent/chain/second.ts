@@ -6,13 +6,13 @@ import type { AccessEvent, Advance, BlockRef } from "../model.ts";
 import { type Doubt, dueAt } from "./doubts.ts";
 import { decodeLogs, inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
-import type { Walk } from "./follower.ts";
 import { headersOf, type Target } from "./heads.ts";
 import { parallel } from "./parallel.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
 import { hasWitness, logsOfBlock } from "./tip.ts";
+import { conflict, type Walk } from "./walk.ts";
 
 /** What was read again; without `to` no block becomes final by it. */
 interface Reading {
@@ -135,7 +135,7 @@ const NOTHING: Reading = { to: undefined, events: [] };
 
 /** Of the blocks up to the final one; undefined where no upstream's word fits them. */
 async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): Promise<Reading | undefined> {
-  const { rpc, options, follower, trail } = walk;
+  const { rpc, options, trail } = walk;
   const to = trail.unfinal.findLast(({ number }) => number <= final.number);
   if (to === undefined) return NOTHING;
   const isOurs =
@@ -143,8 +143,7 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
       ? final.hash === undefined || final.hash === to.hash
       : await headersOf(rpc, upstream, options.signal).holds(to);
   if (!isOurs) {
-    options.onNotice?.({ kind: "conflict", block: to.number, upstream });
-    follower.figures.divergences++;
+    conflict(walk, to.number, upstream);
     return undefined;
   }
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));

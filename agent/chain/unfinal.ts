@@ -1,15 +1,15 @@
 /** Blocks above finality, each told with its logs. */
-import type { Advance, Block, BlockRef } from "../model.ts";
+import type { Advance, Block } from "../model.ts";
 import { emptiness } from "./bloom.ts";
-import { doubtOf } from "./doubts.ts";
+import { doubtOf, SETTLED_DEPTH } from "./doubts.ts";
 import { decodeLogs } from "./events.ts";
-import { rewound, tipOf, type Walk } from "./follower.ts";
 import { headersOf, type Target } from "./heads.ts";
 import { parallel } from "./parallel.ts";
 import type { RawLog } from "./questions.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
-import { isBlock, Moved } from "./route.ts";
+import { Moved } from "./route.ts";
 import { logsAtTip, objectionTo } from "./tip.ts";
+import { tipOf, type Walk } from "./walk.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
 const PINNED = 16;
@@ -21,28 +21,28 @@ type Extend = Extract<Advance, { kind: "extend" }>;
 
 /** Back to the last block in common, if need be, and on to the head. */
 export async function* extended(walk: Walk, target: Target): AsyncGenerator<Advance> {
-  const { from, run } = target.route;
+  const { from } = target.route;
   const isPinned = target.head.number - from.number <= PINNED;
   const steps = isPinned ? pinned(walk, target) : byRange(walk, target);
-  mustJoin(run, from);
   if (tipOf(walk.trail).number === from.number) {
-    yield* steps;
+    for await (const step of steps) yield doubted(walk, target, step, isPinned);
     return;
   }
   // What replaces the dropped blocks is read before they are dropped: an upstream that fails in between costs nothing.
   const whole: Extend[] = [];
   for await (const step of steps) whole.push(step);
-  yield* rewound(walk, target);
-  yield* whole;
+  yield { kind: "rewind", to: from };
+  for (const step of whole) yield doubted(walk, target, step, isPinned);
 }
 
-/** `from` may have become final since the headers were read. */
-function mustJoin(run: readonly Block[], from: BlockRef): void {
-  const twin = run.find(({ number }) => number === from.number);
-  const next = run.find(({ number }) => number === from.number + 1);
-  const isTorn = twin !== undefined && !isBlock(twin, from);
-  const isUnlinked = next !== undefined && !isBlock({ number: from.number, hash: next.parentHash }, from);
-  if (isTorn || isUnlinked) throw new Moved("the headers do not join what was final");
+/** `isFresh`: read as soon as it was announced. */
+function doubted({ follower, contract }: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
+  const { block, events } = step;
+  if (block.number <= head.number - SETTLED_DEPTH) return step;
+  const word = events.length > 0 ? undefined : emptiness(block, contract.address, contract.topics);
+  const doubt = doubtOf({ number: block.number, hash: block.hash }, word, isFresh);
+  if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
+  return step;
 }
 
 async function* pinned(walk: Walk, { upstream, route }: Target): AsyncGenerator<Extend> {
@@ -51,7 +51,7 @@ async function* pinned(walk: Walk, { upstream, route }: Target): AsyncGenerator<
   const found = await parallel(blocks, AT_ONCE, (block) =>
     logsAtTip(rpc, contract, block, upstream, follower.habits, options.signal),
   );
-  for (const [i, block] of blocks.entries()) yield extend(walk, block, found[i] ?? [], true);
+  for (const [i, block] of blocks.entries()) yield extend(block, found[i] ?? []);
 }
 
 async function* byRange(walk: Walk, { head, upstream, route }: Target): AsyncGenerator<Extend> {
@@ -67,12 +67,12 @@ async function* byRange(walk: Walk, { head, upstream, route }: Target): AsyncGen
       (number) => logs.has(number) || number % EVERY === 0,
     );
     const far = await parallel(sparse, AT_ONCE, (number) => headers.at(number));
-    for (const block of far) yield extend(walk, block, checked(block, logs.get(block.number) ?? []), false);
+    for (const block of far) yield extend(block, checked(block, logs.get(block.number) ?? []));
     for (const block of route.run.filter(({ number }) => isIn(number))) {
       const found = checked(block, logs.get(block.number) ?? []);
       const isBelieved = objectionTo(block, found, contract, follower.habits) === undefined;
       const settled = isBelieved ? found : await logsAtTip(rpc, contract, block, upstream, follower.habits, signal);
-      yield extend(walk, block, settled, false);
+      yield extend(block, settled);
     }
   }
 }
@@ -86,12 +86,6 @@ function checked(block: Block, logs: readonly RawLog[]): readonly RawLog[] {
   return logs;
 }
 
-function extend({ follower, contract }: Walk, block: Block, logs: readonly RawLog[], isFresh: boolean): Extend {
-  const doubt = doubtOf(
-    block,
-    logs.length > 0 ? undefined : emptiness(block, contract.address, contract.topics),
-    isFresh,
-  );
-  if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
+function extend(block: Block, logs: readonly RawLog[]): Extend {
   return { kind: "extend", block, events: decodeLogs(logs) };
 }

@@ -20,6 +20,8 @@ export class Watcher {
   readonly notices: Notice[] = [];
   readonly #rpc: Rpc;
   readonly #options: FollowOptions;
+  /** How far the clock goes with every look at it. */
+  tickMs = 1;
   #ms = 0;
 
   /** `startBlock` undefined: to be found. */
@@ -27,7 +29,7 @@ export class Watcher {
     this.#rpc = rpc;
     this.trail = { final: origin(startBlock), unfinal: [] };
     this.#options = {
-      ...{ contract, startBlock, signal: new AbortController().signal, now: () => this.#ms++ },
+      ...{ contract, startBlock, signal: new AbortController().signal, now: () => (this.#ms += this.tickMs) },
       onNotice: (notice) => this.notices.push(notice),
       knows: ({ at }) => this.told.has(at),
     };
