@@ -26,7 +26,7 @@ export class Lab implements AsyncDisposable {
 
   /** A new machine on the bridge, with a network stack, a /run and state directories of its own. */
   async host(name: string): Promise<Host> {
-    const host = await Host.boot(name, `10.77.0.${this.#hosts.size + 2}`, `lab${this.#hosts.size + 1}`);
+    const host = await Host.boot(name, `10.77.0.${this.#hosts.size + 2}`, `lab${++links}`);
     this.#hosts.set(name, host);
     return host;
   }
