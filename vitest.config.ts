@@ -1,10 +1,15 @@
 import { defineConfig } from "vitest/config";
+import { whyNoDocker } from "./agent/test/docker.ts";
 import { labPool, whyNoLab } from "./agent/test/lab/pool.ts";
 
 const ENDS = "**/*.e2e.test.ts";
+const CONTAINERS = "agent/test/containers.e2e.test.ts";
 const noLab = whyNoLab();
 const isSkipped = noLab !== "" && process.env["CI"] !== "true";
 if (isSkipped) console.warn(`\nRING 4 (END TO END) IS SKIPPED: ${noLab}.`);
+const noDocker = whyNoDocker();
+const isUncontained = noDocker !== "" && process.env["CI"] !== "true";
+if (isUncontained) console.warn(`\nRING 5 (CONTAINERS) IS SKIPPED: ${noDocker}.`);
 
 export default defineConfig({
   test: {
@@ -22,12 +27,21 @@ export default defineConfig({
         test: {
           name: "ring 4",
           include: isSkipped ? [] : [`agent/test/${ENDS}`],
+          exclude: [CONTAINERS],
           pool: labPool,
           // Every file has namespaces of its own, but there are two cores and one clock.
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: "ring 5",
+          include: isUncontained ? [] : [CONTAINERS],
+          env: { TESTCONTAINERS_RYUK_DISABLED: "true" },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

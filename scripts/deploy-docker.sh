@@ -15,16 +15,17 @@
 #   --yes     asks nothing
 #   --dry-run prints what it would do, and does nothing
 #
-# Settings come from .env (see env.example); besides those HTTP_BIND (127.0.0.1), DASHBOARD_HOSTS, NODE_MEMORY (1g) and
-# DEVNET_PORT (8545). Exit: 0 done, 1 something failed or is unhealthy, 64 wrong usage, 69 this machine lacks something.
+# Settings come from the environment and from .env (see env.example); besides those there are HTTP_BIND (127.0.0.1),
+# DASHBOARD_HOSTS, NODE_MEMORY (1g), DEVNET_PORT (8545), DEPLOY_DIR (here; for .secrets and .deploy) and HEALTHY_WITHIN (90 s).
+# Exit: 0 done, 1 something failed or is unhealthy, 64 wrong usage, 69 this machine lacks something.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
 
 readonly AGENT_UID=51820 # of docker/*/Dockerfile
-readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} SECRETS=$PWD/.secrets LETTERS=abcdefgh
-# What was deployed: current/ and previous/, each with its compose files and the environment they were read with.
-readonly STATE=$PWD/.deploy
+readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} LETTERS=abcdefgh
+# .deploy/ is what was deployed: current/ and previous/, each with its compose files and their environment.
+readonly STATE=${DEPLOY_DIR:-$PWD}/.deploy SECRETS=${DEPLOY_DIR:-$PWD}/.secrets
 
 say() { printf '%s\n' "$*"; }
 stop() {
@@ -114,8 +115,16 @@ in_deployment() {
   shift
   local files=$of/docker-compose.yml
   [ ! -f "$of/nodes.yml" ] || files+=:$of/nodes.yml
-  COMPOSE_FILE=$files COMPOSE_PROFILES=$(sed -n 's/^DEPLOYED_DEVNET=1$/devnet/p' "$of/env") \
+  # What the shell exports would win over what was decided at the deployment.
+  local unset=() name
+  for name in $(compose_settings); do unset+=(-u "$name"); done
+  env "${unset[@]}" "COMPOSE_FILE=$files" "COMPOSE_PROFILES=$(sed -n 's/^DEPLOYED_DEVNET=1$/devnet/p' "$of/env")" \
     "${compose[@]}" --project-directory "$PWD" -p "$PROJECT" --env-file "$of/env" "$@"
+}
+
+# Every setting that docker-compose.yml reads; no secret is among them.
+compose_settings() {
+  grep -oE '\$\{[A-Z0-9_]+' docker-compose.yml | cut -c 3- | sort -u
 }
 
 lock() {
@@ -170,15 +179,24 @@ verb_deploy() {
     say "would: start ${nodes[*]} ${devnet:+devnet }${rest[*]} and wait until they are healthy"
     return
   fi
+  if is_deployed && all_healthy; then
+    rm -rf "$STATE/next"
+    say "nothing has changed"
+    table
+    return
+  fi
   if ! bring_up next; then
     say "the new deployment did not become healthy:"
     show_why next
-    [ -f "$STATE/current/env" ] || stop "there is no earlier deployment to go back to: see the lines above"
+    if [ ! -f "$STATE/current/env" ]; then
+      mv "$STATE/next" "$STATE/current"
+      stop "there is no earlier deployment to go back to, so this one stays up: mend what the lines above say and deploy again"
+    fi
     say "going back to the one before"
     bring_up current || stop "that one is not healthy either: ./scripts/deploy-docker.sh logs"
     stop "the earlier deployment runs again"
   fi
-  if ! cmp -s "$STATE/next/env" "$STATE/current/env" || ! cmp -s "$STATE/next/docker-compose.yml" "$STATE/current/docker-compose.yml"; then
+  if ! is_deployed; then
     rm -rf "$STATE/previous"
     [ ! -d "$STATE/current" ] || mv "$STATE/current" "$STATE/previous"
     mv "$STATE/next" "$STATE/current"
@@ -188,9 +206,14 @@ verb_deploy() {
   table || true
 }
 
-# The compose files and their environment, as they will be deployed: .env without its secrets, and what was decided here.
+# Whether what is to be deployed is what was.
+is_deployed() {
+  diff -r "$STATE/next" "$STATE/current" >/dev/null 2>&1
+}
+
+# The compose files and their environment, as they will be deployed: settings of .env, and what was decided here.
 describe_deployment() {
-  local to=$STATE/next i
+  local to=$STATE/next i name value
   [ -z "$dry_run" ] || return 0
   rm -rf "$to"
   mkdir -m 0700 "$to"
@@ -203,8 +226,12 @@ describe_deployment() {
     grants+=("${nodes[i]}:$(wireguard_port "$i"):$([ "$i" = 0 ] && echo gateway || echo node)")
   done
   {
-    if [ -f .env ]; then grep -E '^[A-Z_0-9]+=' .env | grep -vE '^(RPC_URL|ADMIN_TOKEN|[A-Z_]*PRIVATE_KEY)(_FILE)?=|^(NODE_ID|LISTEN_PORT)=' || true; fi
-    [ -z "$devnet" ] || echo NETWORK=devnet
+    for name in $(compose_settings); do
+      value=$(setting "$name")
+      # The local chain is another one than .env speaks of.
+      case $devnet$name in 1NETWORK) value=devnet ;; 1CHAIN_ID | 1CONTRACT_ADDRESS | 1START_BLOCK) value='' ;; esac
+      [ -z "$value" ] || echo "$name=$value"
+    done
     echo "DEPLOYED_DEVNET=$devnet"
     echo "DEPLOYED_NODES=$node_count"
     echo "SECRETS_DIR=$SECRETS"
@@ -274,6 +301,8 @@ verb_stop() {
 verb_restart() {
   deployed
   act in_deployment current restart "${services[@]}"
+  # It lives in node-b's network namespace, which is a new one now.
+  [[ " ${services[*]} " != *" node-b "* ]] || act in_deployment current restart web
   [ -n "$dry_run" ] || healthy current "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
 }
 

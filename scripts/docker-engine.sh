@@ -23,10 +23,12 @@ answers() {
   docker version >/dev/null 2>&1 && { docker-compose version >/dev/null 2>&1 || docker compose version >/dev/null 2>&1; }
 }
 
-# Debian's client first: another one may lack what it needs to build.
+# Debian's client before any other, which may lack what it needs to build; nothing else of /usr/bin gets ahead.
 prefer_debian() {
-  [ ! -x /usr/bin/docker ] || PATH=/usr/bin:$PATH
   export PATH=$PATH:/usr/sbin:/sbin
+  [ -x /usr/bin/docker ] && mkdir -p "$DATA/bin" 2>/dev/null || return 0
+  ln -sf /usr/bin/docker "$DATA/bin/docker"
+  PATH=$DATA/bin:$PATH
 }
 
 install_packages() {
@@ -36,8 +38,7 @@ install_packages() {
   command -v apt-get >/dev/null || stop "missing: ${missing[*]}. This is no Debian: install Docker with its own package manager."
   [ "$(id -u)" = 0 ] || stop "missing: ${missing[*]}. Run this as root, or: sudo apt-get install ${missing[*]}"
   echo "installing ${missing[*]}" >&2
-  # Debian starts what it installs; here the engine starts when it is asked for.
-  apt() { DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null; }
+  apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null; }
   apt install -y --no-install-recommends "${missing[@]}" 2>/dev/null ||
     { apt update && apt install -y --no-install-recommends "${missing[@]}"; } || stop "apt-get could not install ${missing[*]}: see above"
 }
@@ -67,6 +68,8 @@ verb_start() {
   fi
   [ "$(id -u)" = 0 ] || stop "no engine answers. As root this would start one."
   install_packages "${PACKAGES[@]}"
+  prefer_debian
+  ! answers || return 0 # Debian starts what it installs, where systemd runs
   mkdir -p "$DATA"
   setsid "$0" engine /var/run/docker.sock >"$DATA/log" 2>&1 </dev/null &
   DOCKER_HOST=unix:///var/run/docker.sock wait_for_engine $!
@@ -88,6 +91,8 @@ verb_with() {
   [ -c /dev/net/tun ] || stop "there is no /dev/net/tun, which containers need here. Try: modprobe tun"
   unshare --net --mount --pid --fork true 2>/dev/null || stop "no permission to make namespaces (CAP_SYS_ADMIN)"
   install_packages "${PACKAGES[@]}" slirp4netns
+  prefer_debian
+  ! answers || exec "$@" # Debian starts what it installs, where systemd runs
   mkdir -p "$DATA"
   exec 9>"$DATA/lock"
   flock 9

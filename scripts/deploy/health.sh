@@ -14,16 +14,28 @@ state_of() {
   id=$(container "$1")
   [ -n "$id" ] || { echo absent && return; }
   state=$(docker inspect -f '{{if eq .State.Status "running"}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
-  if [ "$state" != healthy ] && [[ $1 == node-* ]]; then
-    reasons=$(reasons "$1")
-    [[ $reasons != *'"self.no-token"'* && $reasons != *'"self.key-mismatch"'* ]] || state=waiting
-  fi
+  case $state:$1 in
+    healthy:*) ;;
+    *:node-*)
+      reasons=$(reasons "$1")
+      [[ $reasons != *'"self.no-token"'* && $reasons != *'"self.key-mismatch"'* ]] || state=waiting
+      ;;
+    # It shows what node-b's tunnel leads to.
+    *:web) [ "$(state_of node-b)" != waiting ] || state=waiting ;;
+  esac
   echo "$state"
 }
 
 # What /ready of a node says, without a published port.
 reasons() {
   docker exec "$(container "$1")" healthcheck 2>/dev/null || true
+}
+
+all_healthy() {
+  local service
+  for service in "${nodes[@]}" "${rest[@]}" ${devnet:+devnet}; do
+    [ "$(state_of "$service")" = healthy ] || return 1
+  done
 }
 
 # healthy <deployment> <service>...: false after HEALTHY_WITHIN seconds, or when one has ended.
@@ -36,7 +48,7 @@ healthy() {
       case $state in
         healthy) say "  $service is healthy" ;;
         # On a real network nobody here can grant it: it runs, and says what it waits for.
-        waiting) if [ -n "$devnet" ]; then next+=("$service"); else say "  $service waits for its grant"; fi ;;
+        waiting) if [ -n "$devnet" ]; then next+=("$service"); else say "  $service waits for a grant"; fi ;;
         exited | dead | absent | restarting)
           say "  $service has ended ($state)"
           return 1

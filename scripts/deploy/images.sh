@@ -100,9 +100,10 @@ forget_images() {
   done
 }
 
+# What this deployment built; an image that another one uses stays.
 remove_images() {
   local tag
-  for tag in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep -E '^dstack-vpn-(node|mullvad-proxy|monitoring|devnet):'); do
-    docker rmi "$tag" >/dev/null 2>&1 || say "kept $tag: something uses it"
+  for tag in $(cat "$STATE"/*/env 2>/dev/null | sed -nE 's/^[A-Z]+_IMAGE=(dstack-vpn-[a-z-]+):([0-9a-f]+)$/\1:\2 \1:latest/p' | tr ' ' '\n' | sort -u); do
+    docker rmi "$tag" >/dev/null 2>&1 || ! has_image "$tag" || say "kept $tag: something uses it"
   done
 }
