@@ -9,6 +9,8 @@ import { Member } from "./member.ts";
 
 /** This machine's address on the bridge; the chain listens there. */
 export const LAB_ADDRESS = "10.77.0.1";
+/** Of all labs of this process: the kernel takes its time to let go of a link whose namespace has ended. */
+let links = 0;
 
 export class Lab implements AsyncDisposable {
   readonly #hosts = new Map<string, Host>();
