@@ -222,6 +222,25 @@ describe("an interface that is there", () => {
     expect(await sh("nft list tables")).toBe("");
   });
 
+  it("is left to the agent that drives it, for as long as that lives", async () => {
+    const script = `import { openDevice } from "${new URL("../wireguard/device.ts", import.meta.url).pathname}";
+      import { PrivateKey } from "${new URL("../model.ts", import.meta.url).pathname}";
+      const privateKey = PrivateKey.parse("${privateKey.reveal()}");
+      await openDevice({ interfaceName: "wg0", privateKey, formerKeys: [] }).ensure(${JSON.stringify(wanted)});
+      console.log("up");
+      setInterval(() => {}, 1000);`;
+    writeFileSync("/run/other.ts", script);
+    const other = start([process.execPath, "/run/other.ts"]);
+    thieves.push(other);
+    await other.says(/up/);
+    const before = await shown();
+    expect(await faultOf(device.ensure(wanted))).toBe("device.in-use");
+    expect(await shown()).toBe(before);
+    await other.end("SIGKILL");
+    expect(await device.ensure(wanted)).toMatchObject({ isNew: false, faults: [] });
+    expect(await faultOf(device.ensure(wanted))).toBeUndefined();
+  });
+
   it("is never given another key of this node", async () => {
     await device.ensure(wanted);
     const before = await shown();
@@ -378,7 +397,7 @@ describe("what somebody does to the interface", () => {
     [changes, stop] = [0, new AbortController()];
     watching = device.watch(() => changes++, overlay, stop.signal);
     await until("ip monitor to listen", 5_000, async () => {
-      await sh("ip link set dev wg0 alias $$");
+      await sh("ip link set dev wg0 txqueuelen 6$(date +%N | cut -c1-2)");
       return changes > 0;
     });
     await new Promise((resolve) => setTimeout(resolve, 100));

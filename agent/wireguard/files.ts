@@ -195,6 +195,14 @@ export async function setKernelSetting(name: string, value: string): Promise<boo
     .finally(() => file.close());
 }
 
+/** When a process was started, in clock ticks since the boot; undefined where it is gone, or dead and not yet buried. */
+export async function processStart(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => "");
+  // Behind the name in parentheses, which may hold anything: state is field 3 and starttime field 22; proc_pid_stat(5).
+  const [state = "Z", ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return /^[ZX]/.test(state) ? undefined : rest[18];
+}
+
 /** Whether a socket of this network namespace has the UDP port. */
 export async function isUdpPortTaken(port: number): Promise<boolean> {
   const local = new RegExp(`^ *[0-9]+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, "0")} `, "m");

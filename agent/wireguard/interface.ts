@@ -7,9 +7,9 @@ import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
 import { type Ended, isAbsent, isPortTaken, isUnknownType, output } from "./commands.ts";
 import type { Run } from "./device.ts";
 import type { DeviceState } from "./dump.ts";
-import { isUdpPortTaken, kernelSetting, setKernelSetting } from "./files.ts";
+import { isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./files.ts";
 import { TABLE } from "./firewall.ts";
-import { type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
+import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
 
 export interface WantedInterface extends WantedLink {
   readonly listenPort: number;
@@ -54,6 +54,7 @@ export class Interface {
     const [faults, repairs]: [Fault[], string[]] = [[], []];
     const [found, listing] = await Promise.all([this.#link(), this.#listing()]);
     let link = found;
+    if (link !== undefined) await this.#yield(link);
     if (link !== undefined && link.index === this.#index && this.#isUnreachable) {
       // wireguard-go runs on without its socket: only another one can be given peers.
       await this.#run("ip", ["link", "del", "dev", this.#name]);
@@ -113,7 +114,8 @@ export class Interface {
   async #link(): Promise<Link | undefined> {
     const dev = ["show", "dev", this.#name];
     const [address, ...routes] = await Promise.all([
-      this.#run("ip", ["-j", "address", ...dev]),
+      // -d, because without it `address` leaves the alias out.
+      this.#run("ip", ["-j", "-d", "address", ...dev]),
       this.#run("ip", ["-j", "-4", "route", ...dev]),
       this.#run("ip", ["-j", "-6", "route", ...dev]),
     ]);
@@ -145,8 +147,7 @@ export class Interface {
       await this.#configure(["listen-port", `${wanted.listenPort}`], wanted.listenPort);
       const link = await this.#link();
       if (link === undefined) throw new AgentError({ code: "device.unreadable", problem: "the new interface is gone" });
-      this.#index = link.index;
-      this.#isUnreachable = false;
+      await this.#claim(link);
       return link;
     } catch (error) {
       await this.#run("ip", ["link", "del", "dev", this.#name]);
@@ -177,7 +178,25 @@ export class Interface {
       const wasOurs = formerKeys.some((former) => former === key);
       throw wasOurs ? new AgentError({ code: "key.interface-differs", interface: this.#name }) : foreign;
     }
-    this.#index = link.index;
+    await this.#claim(link);
+  }
+
+  /** One agent an interface: what two of them do undoes the other's. */
+  async #yield({ alias }: Link): Promise<void> {
+    const driver = driverOf(alias);
+    if (driver === undefined || driver.pid === process.pid) return;
+    if ((await processStart(driver.pid)) !== driver.startedAt) return;
+    throw new AgentError({ code: "device.in-use", interface: this.#name, pid: driver.pid });
+  }
+
+  /** Once, and never again: two agents that cannot see each other's processes would take it from one another for ever. */
+  async #claim({ index }: Link): Promise<void> {
+    const startedAt = await processStart(process.pid);
+    if (startedAt !== undefined) {
+      const alias = aliasOf({ pid: process.pid, startedAt });
+      output(await this.#run("ip", ["link", "set", "dev", this.#name, "alias", alias]));
+    }
+    this.#index = index;
     this.#isUnreachable = false;
   }
 

@@ -1,13 +1,13 @@
 import { describe, expect, it, test } from "vitest";
 import { cidr, OVERLAY } from "../test/peers.ts";
-import { type Link, linkSteps, overlapping, parseLink, routers } from "./link.ts";
+import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers } from "./link.ts";
 
 const wanted = {
   mtu: 1420,
   addresses: [cidr("10.213.0.1/32"), cidr("fd00::1/128")],
   routes: [OVERLAY, cidr("fd00::/48")],
 };
-const settled: Link = { index: 2, isUp: true, ...wanted };
+const settled: Link = { index: 2, isUp: true, alias: "", ...wanted };
 
 describe("an interface", () => {
   const rows: readonly (readonly [string, Partial<Link>, readonly string[]])[] = [
@@ -58,7 +58,7 @@ describe("what ip says", () => {
     const routes = ['[{"dst":"10.213.0.0/16"},{"dst":"192.0.2.1"},{"dst":"default"}]', ""];
     expect(parseLink(text, ...routes)).toEqual({
       ...{ index: 7, isUp: true, mtu: 1420, addresses: ["10.213.0.1/32"] },
-      routes: ["10.213.0.0/16", "192.0.2.1/32", "0.0.0.0/0"],
+      ...{ routes: ["10.213.0.0/16", "192.0.2.1/32", "0.0.0.0/0"], alias: "" },
     });
   });
 
@@ -82,6 +82,21 @@ describe("what ip says", () => {
   it("names the interfaces whose routers advertise, and no path", () => {
     expect(routers('[{"dst":"default","dev":"eth0"},{"dst":"default","dev":"../../x"}]')).toEqual(["eth0"]);
   });
+});
+
+describe("the alias", () => {
+  it("says which process drives the interface", () => {
+    const driver = { pid: 12, startedAt: "3456" };
+    const text = address(["UP"]).replace('"mtu"', `"ifalias":"${aliasOf(driver)}","mtu"`);
+    expect(driverOf(parseLink(text).alias)).toEqual(driver);
+  });
+
+  it.each(["", "uplink to Berlin", "dstack-vpn process x of 1", "dstack-vpn process 1 of 2 and more"])(
+    "of others says nothing: %j",
+    (alias) => {
+      expect(driverOf(alias)).toBeUndefined();
+    },
+  );
 });
 
 describe("the overlay overlaps", () => {

@@ -12,6 +12,23 @@ export interface Link {
   readonly addresses: readonly string[];
   /** Prefixes routed to this interface in the main table. */
   readonly routes: readonly string[];
+  /** A note that goes with the interface; ours says who drives it. */
+  readonly alias: string;
+}
+
+/** A process, told apart from others that have had its number. */
+export interface Driver {
+  readonly pid: number;
+  /** In clock ticks since the boot, as `/proc` has it. */
+  readonly startedAt: string;
+}
+
+/** Kept on the interface itself, so that a crash leaves nothing to clean up and `ip link` shows it to people. */
+export const aliasOf = ({ pid, startedAt }: Driver) => `dstack-vpn process ${pid} of ${startedAt}`;
+
+export function driverOf(alias: string): Driver | undefined {
+  const [, pid, startedAt] = /^dstack-vpn process ([0-9]{1,10}) of ([0-9]{1,20})$/.exec(alias) ?? [];
+  return startedAt === undefined ? undefined : { pid: Number(pid), startedAt };
 }
 
 export interface WantedLink {
@@ -48,10 +65,10 @@ export function linkSteps(name: string, link: Link, wanted: WantedLink): Step[] 
   return steps;
 }
 
-/** From `ip -j address show dev X` and `ip -j -4|-6 route show dev X`. @throws AgentError device.unreadable */
+/** From `ip -j -d address show dev X` and `ip -j -4|-6 route show dev X`. @throws AgentError device.unreadable */
 export function parseLink(address: string, ...routes: readonly string[]): Link {
   const [link] = array(json(address)).filter((entry) => Object.keys(entry).length > 0);
-  const { ifindex: index, flags, mtu, addr_info: list } = link ?? {};
+  const { ifindex: index, flags, mtu, addr_info: list, ifalias: alias = "" } = link ?? {};
   if (typeof index !== "number" || typeof mtu !== "number" || !Array.isArray(flags)) throw unexpected("link");
   return {
     index,
@@ -62,6 +79,7 @@ export function parseLink(address: string, ...routes: readonly string[]): Link {
       return scope === "link" ? [] : [`${local}/${prefixlen}`];
     }),
     routes: routes.flatMap((text) => array(json(text)).map(destination)),
+    alias: String(alias),
   };
 }
 
