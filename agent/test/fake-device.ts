@@ -13,7 +13,7 @@ export class FakeDevice implements Device {
   readonly added: PublicKey[] = [];
   /** So many changes go through before one fails; no failure without it. */
   failsAfter: number | undefined;
-  /** Fails on every change of these peers. */
+  /** Fails whenever one of these peers is set. */
   readonly refuses = new Set<PublicKey>();
   /** Every reading and every change waits for it. */
   busy: Promise<void> | undefined;
@@ -33,7 +33,7 @@ export class FakeDevice implements Device {
     for (const change of changes) {
       await turn();
       await this.busy;
-      const isRefused = this.refuses.has(change.kind === "remove" ? change.key : change.peer.key);
+      const isRefused = change.kind === "set" && this.refuses.has(change.peer.key);
       if (isRefused || (this.failsAfter !== undefined && this.failsAfter-- <= 0)) {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }

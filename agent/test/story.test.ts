@@ -3,10 +3,12 @@
  * key updates, reorgs, failures of upstream and device, crashes. After each, device == fold of the canonical chain,
  * where the fold is a second one: the contract's own state, block by block.
  */
+import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { tipOf } from "../chain/follower.ts";
 import type { PublicKey } from "../model.ts";
 import { trail } from "../registry/ledger.ts";
+import { tokens } from "../registry/registry.ts";
 import { Boot, NODE_KEY, ownerOf } from "./boot.ts";
 import { Down } from "./rpc-over.ts";
 
@@ -79,8 +81,9 @@ class Walk {
     else if (luck < 0.18) await this.#outage();
     else if (luck < 0.26) await this.#brokenDevice();
     else if (luck < 0.32) await this.#crash();
-    else if (luck < 0.4) this.#boot.chain.mine(this.#pick(30));
+    else if (luck < 0.4) this.#boot.chain.mine(this.#pick(100));
     else if (luck < 0.5) await this.#flakyUpstream();
+    else if (luck < 0.56) await this.#busyDevice();
     // A few polls at random moments, so that blocks are seen at the tip as well as in a row.
     if (this.#random() < 0.8) await this.#settle();
   }
@@ -139,8 +142,42 @@ class Walk {
   async #flakyUpstream(): Promise<void> {
     this.#steps.push("flaky upstream");
     this.#downChance = 0.3;
-    for (let i = 0; i < 3; i++) await this.#poll();
+    for (let i = 0; i < 3; i++) {
+      this.#boot.clockMs += 11 * 60_000;
+      await this.#poll();
+      this.#expectNobodyRevoked();
+    }
     this.#downChance = 0;
+  }
+
+  /** What a poll has told before it broke off is carried out: nobody is on the device whom our own ledger knows to be out. */
+  #expectNobodyRevoked(): void {
+    const { agent, device } = this.#boot;
+    if (!agent.isWhole || agent.doubtful.size > 0) return;
+    const keys = new Set(tokens(agent.ledger.registry).map(({ active, claim }) => (active ? claim?.key : undefined)));
+    expect(
+      [...device.peers.keys()].filter((key) => !keys.has(key)),
+      this.#story(),
+    ).toEqual([]);
+  }
+
+  /** More happens while the device is still at the last change. */
+  async #busyDevice(): Promise<void> {
+    this.#steps.push("busy device");
+    const { device } = this.#boot;
+    const { apply } = device.asked;
+    const release = this.#boot.occupy();
+    let isOver = false;
+    const first = this.#poll().finally(() => {
+      isOver = true;
+    });
+    await this.#boot.until(() => isOver || device.asked.apply > apply);
+    this.#deed();
+    this.#mine();
+    const second = this.#poll();
+    await turn();
+    release();
+    await Promise.all([first, second]);
   }
 
   async #brokenDevice(): Promise<void> {
