@@ -94,7 +94,6 @@ async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
   const { number, hash } = await headersOf(rpc, upstream, options.signal).at(final.number);
   if ((final.hash ?? hash) !== hash || !passes(route.run, { number, hash })) {
     conflict(walk, number, upstream);
-    follower.finality.askedAt = undefined;
     return;
   }
   yield* rewound(walk, target);

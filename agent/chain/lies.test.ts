@@ -178,6 +178,14 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.trail.final.number).toBe(0);
   });
 
+  it("of blocks that are long there are not doubted", async () => {
+    const chain = new DrawnChain();
+    chain.bloom = "full";
+    const watcher = await followed(chain, "a1..a60");
+    await mined(chain, watcher, 61, 62);
+    expect(watcher.follower.figures.rereads).toBeLessThan(5);
+  });
+
   it("of a block that a reorg has dropped are let go", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);
