@@ -87,6 +87,8 @@ export interface Agent extends Parts {
   // --- what the device holds
   /** Peers as they were last applied. */
   readonly running: Map<PublicKey, Peer>;
+  /** What the last good file has, where the database is lost: it serves until the chain has been read. */
+  readonly inherited: ReadonlyMap<PublicKey, Peer>;
   /** On whose behalf each peer is there. */
   readonly placed: Map<TokenId, Placed>;
   /** The same by key: of several tokens that a peer was placed for, the last. */
@@ -171,6 +173,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     followedMs: undefined,
     auditRepairs: 0,
     running: new Map(),
+    inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     placed: new Map(),
     holders: new Map(),
     nodes: new Map(),
@@ -234,6 +237,10 @@ export function place(agent: Agent, id: TokenId, key: PublicKey): void {
 /** Nothing that was said of our own token came between. */
 export function isSameSelf(a: Self, b: Self): boolean {
   return a.kind === b.kind && (a.kind === "no-token" || b.kind === "no-token" || a.token === b.token);
+}
+
+function peersOf(lastGood: Generation | undefined): Map<PublicKey, Peer> {
+  return new Map(lastGood?.peers.map((peer) => [peer.key, peer]));
 }
 
 /** Where peers were when the last generation was written: a new interface finds them there. */

@@ -42,6 +42,22 @@ describe("a start", () => {
     expect(boot.holds(A)).toEqual([true]);
   });
 
+  it("with a lost database serves whom the last good file has, until the chain says otherwise", async () => {
+    boot = new Boot();
+    const [, b = 0n] = boot.grant(A, B);
+    await boot.poll();
+    await boot.fullPass();
+    boot.device.peers.clear();
+    await boot.forget();
+    boot.contract.revoke(b);
+    boot.contract.mine();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+  });
+
   it("waits for the chain where that is the policy, and empties nothing that runs", async () => {
     boot = new Boot();
     boot.grant(A, B);

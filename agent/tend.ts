@@ -191,8 +191,10 @@ async function mend(agent: Agent, found: DeviceState): Promise<void> {
 
 /** Between the device and what was last applied; what changed while it was read is not compared. */
 function differences(agent: Agent, found: DeviceState): Change[] {
-  const all = repair(found.peers, agent.running, {
-    asked: agent.running,
+  const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
+  const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
+  const all = repair(found.peers, wanted, {
+    asked: wanted,
     lastSeen: agent.lastRead.peers,
     keepsUnknown: !agent.isTooStale && (!agent.isCaughtUp || !agent.isTrusted),
     nowMs: agent.now().wallMs,

@@ -22,7 +22,7 @@ import { emptyLedger, trail } from "../registry/ledger.ts";
 import { openStore } from "../registry/store.ts";
 import { fullPass } from "../tend.ts";
 import { createEndpoints, type Lookup } from "../wireguard/endpoints.ts";
-import { openFiles } from "../wireguard/files.ts";
+import { type Generation, openFiles } from "../wireguard/files.ts";
 import { FakeDevice } from "./fake-device.ts";
 import { rpcOver } from "./rpc-over.ts";
 import { type Backend, ScriptedChain } from "./scripted-chain.ts";
@@ -65,9 +65,10 @@ export class Boot {
 
   /** The database is lost with what the agent knew. */
   async forget(): Promise<void> {
+    const lastGood = await this.agent.files.newest();
     await this.#close();
     for (const end of ["", "-wal", "-shm"]) rmSync(join(this.#directory, `ledger.sqlite${end}`), { force: true });
-    this.agent = this.#open();
+    this.agent = this.#open({}, lastGood);
   }
 
   async end(): Promise<void> {
@@ -130,7 +131,7 @@ export class Boot {
     this.agent.metrics.close();
   }
 
-  #open(env: Readonly<Record<string, string>> = {}): Agent {
+  #open(env: Readonly<Record<string, string>> = {}, lastGood?: Generation): Agent {
     const parsed = parseSettings({
       ...{ NODE_ID: "node-a", NETWORK: "devnet", RPC_URL: "http://127.0.0.1:1", MAX_PEERS: "60000" },
       ...{ ...this.#options.env, ...env },
@@ -157,7 +158,7 @@ export class Boot {
       log: createLog({ level: "fatal" }),
       now: () => ({ wallMs: Date.now(), steadyMs: this.clockMs }),
     };
-    const agent = newAgent(parts, ledger ?? emptyLedger(origin(0)), undefined, ledger !== undefined);
+    const agent = newAgent(parts, ledger ?? emptyLedger(origin(0)), lastGood, ledger !== undefined);
     agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
     return agent;
   }
