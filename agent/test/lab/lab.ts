@@ -20,7 +20,8 @@ export class Lab implements AsyncDisposable {
   static async open(): Promise<Lab> {
     if (process.env["DSTACK_VPN_LAB"] === undefined)
       throw new Error("the lab opens inside agent/test/lab/enter.sh only");
-    await run(["ip", "link", "add", "lab0", "type", "bridge"]);
+    // A bridge without an address of its own takes its lowest port's, and changes it under hosts that remember it.
+    await run(["ip", "link", "add", "lab0", "address", "02:00:00:00:00:01", "type", "bridge"]);
     await run(["ip", "addr", "add", `${LAB_ADDRESS}/24`, "dev", "lab0"]);
     await run(["ip", "link", "set", "lab0", "up"]);
     return new Lab();
