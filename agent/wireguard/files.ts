@@ -62,11 +62,11 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
     return backups.sort((a, b) => b.generation - a.generation);
   }
 
-  async function backUp(from: string, conf: Conf): Promise<void> {
+  async function backUp(conf: Conf): Promise<void> {
     const draft = draftIn(backupDir);
     await mkdir(backupDir, { recursive: true, mode: 0o700 });
     try {
-      await copyFile(from, draft);
+      await copyFile(path, draft);
       await flush(draft);
       await rename(draft, join(backupDir, backupName(interfaceName, conf)));
       await flush(backupDir);
@@ -83,13 +83,10 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
       await create(draft, renderConf(conf, peers));
       // Also the disk's word: what cannot be read back is not put in place of what can.
       await parse(draft, () => {});
-      const failed = await backUp(draft, conf).then(
-        () => undefined,
-        (error: unknown) => ({ error }),
-      );
       await replace(draft, path);
       seen = await fingerprint(path);
-      if (failed !== undefined) throw failed.error;
+      // Second, so that no number is ever given twice: it goes on from the one in wg0.conf.
+      await backUp(conf);
       await thin().catch(() => {});
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
