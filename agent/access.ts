@@ -133,8 +133,12 @@ function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean }
   noteNode(agent, id, admitted);
   const peer = admitted && desired(admitted, agent.topology);
   if (peer === undefined) return { isHeldBack: false };
-  const isHeldBack = agent.isTooStale || (agent.held !== undefined && !agent.held.keys.has(peer.key));
-  return isHeldBack ? { isHeldBack } : { peer, isHeldBack };
+  return isHeldBack(agent, peer.key) ? { isHeldBack: true } : { peer, isHeldBack: false };
+}
+
+/** By the operator's own choice. */
+export function isHeldBack({ isTooStale, held }: Agent, key: PublicKey): boolean {
+  return isTooStale || (held !== undefined && !held.keys.has(key));
 }
 
 /** Nodes and gateways are few, and the topology and the firewall ask for all of them. */

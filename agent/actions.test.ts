@@ -29,6 +29,30 @@ describe("a rollback", () => {
     expect(boot.holds(A, B, C)).toEqual([false, true, true]);
   });
 
+  it("is not undone by a restart, but by a resync", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.grant(B);
+    await boot.poll();
+    await boot.fullPass();
+    await rollback(boot.agent, undefined);
+    await boot.poll();
+    for (const held of [
+      [true, false],
+      [true, true],
+    ]) {
+      await boot.restart();
+      await boot.fullPass();
+      await boot.poll();
+      await boot.fullPass();
+      expect(boot.holds(A, B)).toEqual(held);
+      await resync(boot.agent, boot.signal);
+      await boot.poll();
+    }
+  });
+
   it("to a generation that is not there changes nothing", async () => {
     boot = new Boot();
     await expect(rollback(boot.agent, 7)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });

@@ -223,7 +223,9 @@ export async function save(agent: Agent): Promise<void> {
   const ledger = agent.ledger;
   try {
     const isNews = events.length > 0;
-    await agent.store.save(ledger, isNews ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {});
+    const held = String(agent.held?.generation ?? "");
+    const journal = isNews ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {};
+    await agent.store.save(ledger, held === (agent.store.note("held") ?? "") ? journal : { ...journal, held });
     agent.savedLedger = ledger;
     agent.savedEntry = next;
     agent.metrics.committed(agent.now().steadyMs - startedMs);

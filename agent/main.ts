@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import cron from "node-cron";
 import { backoffMs } from "./access.ts";
-import { resync, rollback } from "./actions.ts";
+import { holdAgain, resync, rollback } from "./actions.ts";
 import { type Agent, newAgent, report } from "./agent.ts";
 import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
 import { followChain, save } from "./bridge.ts";
@@ -118,6 +118,7 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
     metrics: createMetrics(),
   };
   const agent = newAgent(parts, ledger ?? emptyLedger(origin(settings.startBlock)), lastGood, ledger !== undefined);
+  await holdAgain(agent);
   if (corrupt !== undefined) report(agent, corrupt);
   if (!hasIpv6) report(agent, new AgentError({ code: "address.no-ipv6" }));
   const server = await serve({

@@ -2,7 +2,7 @@
  * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
-import { backoffMs, exclusively, mayAdd, noteNode, settleWaiting } from "./access.ts";
+import { backoffMs, exclusively, isHeldBack, mayAdd, noteNode, settleWaiting } from "./access.ts";
 import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
@@ -140,9 +140,10 @@ function adopt(agent: Agent, found: DeviceState): void {
   for (const admitted of agent.roster.everybody()) {
     const peer = desired(admitted, agent.topology);
     if (peer === undefined) continue;
-    const running = found.peers.get(peer.key);
-    if (running === undefined && !mayAdd(agent)) agent.waiting.add(admitted.tokenId);
-    else {
+    const isFound = found.peers.has(peer.key);
+    const isHeld = isHeldBack(agent, peer.key);
+    if (isHeld || !(isFound || mayAdd(agent))) agent.waiting.add(admitted.tokenId);
+    if (isFound || (mayAdd(agent) && !isHeld)) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);
     }

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { holdAgain } from "../actions.ts";
 import { type Agent, newAgent } from "../agent.ts";
 import { pass } from "../bridge.ts";
 import { origin, tipOf } from "../chain/follower.ts";
@@ -61,6 +62,7 @@ export class Boot {
   async restart(env: Readonly<Record<string, string>> = {}): Promise<void> {
     await this.#close();
     this.agent = this.#open(env);
+    await holdAgain(this.agent);
   }
 
   /** The database is lost with what the agent knew. */
