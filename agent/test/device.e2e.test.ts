@@ -100,9 +100,10 @@ function wireguardGo(): number[] {
     .map(Number);
 }
 
-/** Everything that others can see of the device. */
+/** Everything that others can see of the device, sorted, because wireguard-go lists its peers in any order. */
 async function shown(): Promise<string> {
-  return sh("ip address show dev wg0; ip route show dev wg0; ip -6 route show dev wg0; wg showconf wg0");
+  const text = await sh("ip address show dev wg0; ip route show dev wg0; ip -6 route show dev wg0; wg showconf wg0");
+  return text.split("\n").sort().join("\n");
 }
 
 const drawnPeers = async () => [...(await device.read(nobody)).peers.values()].map((peer) => drawn(peer)).sort();

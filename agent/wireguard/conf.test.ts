@@ -8,7 +8,6 @@ const privateKey = PrivateKey.generate();
 const conf: Conf = {
   ...{ generation: 42, writtenAt: Date.UTC(2026, 7, 1, 12), block: 1234, privateKey, listenPort: 51820, mtu: 1420 },
   addresses: [cidr("10.213.0.1/32"), cidr("fd00::1/128")],
-  routes: [cidr("10.213.0.0/16"), cidr("fd00::/48")],
 };
 const render = (of: Conf, peers: Iterable<Peer>) => [...renderConf(of, peers)].join("");
 
@@ -32,9 +31,6 @@ it("is what wg-quick and a person read", () => {
         "MTU = 1420",
         "Address = 10\\.213\\.0\\.1/32",
         "Address = fd00::1/128",
-        "Table = off",
-        "PostUp = ip route replace 10\\.213\\.0\\.0/16 dev %i",
-        "PostUp = ip route replace fd00::/48 dev %i",
         "\\[Peer\\]",
         `PublicKey = ${keyOf("A")}`,
         "AllowedIPs = 10\\.213\\.0\\.1/32",

@@ -24,11 +24,9 @@ export interface Conf {
   readonly listenPort: number;
   readonly mtu: number;
   readonly addresses: readonly Cidr[];
-  /** The overlay. */
-  readonly routes: readonly Cidr[];
 }
 
-/** In pieces of some hundred peers, so that a large file never holds the event loop. */
+/** Without a hook: a file that a shell would run lines of is one more thing to trust. In pieces of some hundred peers, so that a large file never holds the event loop. */
 export function* renderConf(conf: Conf, peers: Iterable<Peer>): Generator<string, void> {
   const hash = createHash("sha256");
   let [piece, count] = [head(conf), 0];
@@ -55,9 +53,6 @@ function head(conf: Conf): string {
     `ListenPort = ${conf.listenPort}`,
     `MTU = ${conf.mtu}`,
     ...conf.addresses.map((address) => `Address = ${address}`),
-    // The overlay is one route, and not one for every peer.
-    "Table = off",
-    ...conf.routes.map((route) => `PostUp = ip route replace ${route} dev %i`),
     "",
   ].join("\n");
 }
@@ -149,15 +144,13 @@ function addField(fields: Fields, line: string): boolean {
   return true;
 }
 
-const INTERFACE_NAMES = new Set(["PrivateKey", "ListenPort", "MTU", "Address", "Table", "PostUp"]);
+const INTERFACE_NAMES = new Set(["PrivateKey", "ListenPort", "MTU", "Address"]);
 const PEER_NAMES = new Set(["PublicKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"]);
 const NAMES = new Set([...INTERFACE_NAMES, ...PEER_NAMES]);
 
 function interfaceOf([, generation, writtenAt = "", block]: readonly string[], fields: Fields, line: number): Conf {
   const ends = `the interface that ends in line ${line}`;
-  const route = (value: string) => parseCidr(/^ip route replace (\S+) dev %i$/.exec(value)?.[1] ?? "");
   only(INTERFACE_NAMES, fields, ends);
-  if (one(fields, "Table", ends) !== "off") throw new ConfError(`${ends} has another Table`);
   return {
     generation: whole(generation, "the header"),
     writtenAt: Date.parse(writtenAt),
@@ -166,7 +159,6 @@ function interfaceOf([, generation, writtenAt = "", block]: readonly string[], f
     listenPort: whole(one(fields, "ListenPort", ends), ends),
     mtu: whole(one(fields, "MTU", ends), ends),
     addresses: (fields.get("Address") ?? []).map((value) => parsed(parseCidr(value), "Address", ends)),
-    routes: (fields.get("PostUp") ?? []).map((value) => parsed(route(value), "PostUp", ends)),
   };
 }
 

@@ -174,7 +174,9 @@ const MAX_FORGOTTEN = 512;
 
 async function forget(addresses: readonly Cidr[]): Promise<void> {
   if (((await kernelSetting("net/netfilter/nf_conntrack_count")) ?? "0") === "0") return;
-  for (const cidr of addresses.slice(0, MAX_FORGOTTEN)) {
+  // The overlay may be among them, which is nobody's address.
+  const hosts = addresses.filter((cidr) => prefixOf(cidr).bits === prefixOf(cidr).width);
+  for (const cidr of hosts.slice(0, MAX_FORGOTTEN)) {
     const family = prefixOf(cidr).width === 32 ? "ipv4" : "ipv6";
     const address = cidr.slice(0, cidr.indexOf("/"));
     // It ends with 1 when there was nothing to delete.

@@ -39,7 +39,7 @@ const backupNames = () => readdirSync(join(root, "etc/backups")).sort();
 
 const conf = (generation: number): Conf => ({
   ...{ generation, writtenAt: Date.UTC(2026, 0, 1, 0, 0, generation), block: 7, privateKey, listenPort: 51820 },
-  ...{ mtu: 1420, addresses: [cidr("10.213.0.1/32")], routes: [cidr("10.213.0.0/16")] },
+  ...{ mtu: 1420, addresses: [cidr("10.213.0.1/32")] },
 });
 const write = (generation: number, drawing: string, to: Files = files) =>
   to.write(conf(generation), peersOf(drawing).values());
