@@ -7,7 +7,7 @@ import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
-import type { Peer, PublicKey } from "./model.ts";
+import { type Peer, type PublicKey, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
@@ -222,6 +222,12 @@ function observe(agent: Agent, { peers, listenPort }: DeviceState, tookMs: numbe
   agent.lastRead = { atMs: wallMs, steadyMs, tookMs, listenPort, peers, readings };
 }
 
+/** Where a peer roamed to, unless it is where nobody can be dialled from elsewhere, such as a link-local address. */
+function dialled(endpoint: SocketAddress | undefined): SocketAddress | undefined {
+  const parsed = endpoint === undefined ? undefined : parseEndpoint(endpoint);
+  return parsed && socketAddress(parsed.host, parsed.port);
+}
+
 /** `wg0.conf` follows what was verified; it never delays the device. */
 async function writeGeneration(agent: Agent): Promise<void> {
   const { settings, files, lastRead } = agent;
@@ -232,11 +238,10 @@ async function writeGeneration(agent: Agent): Promise<void> {
   const conf = {
     ...{ generation, writtenAt: wallMs, block: Math.max(0, tipOf(trail(agent.ledger)).number) },
     ...{ privateKey: agent.privateKey, listenPort: settings.listenPort, mtu: settings.mtu },
-    ...{ addresses: agent.ownAddresses, routes: agent.overlay },
+    addresses: agent.ownAddresses,
   };
   const peers = [...agent.running.values()].map((peer): Peer => {
-    const endpoint = lastRead.peers.get(peer.key)?.endpoint ?? peer.endpoint;
-    return { ...peer, endpoint };
+    return { ...peer, endpoint: dialled(lastRead.peers.get(peer.key)?.endpoint) ?? peer.endpoint };
   });
   agent.isUnwritten = false;
   try {

@@ -12,7 +12,6 @@ const privateKey = PrivateKey.generate();
 const conf = (generation: number): Conf => ({
   ...{ generation, writtenAt: Date.UTC(2026, 0, 1, 0, 0, generation), block: 7, privateKey, listenPort: 51820 },
   ...{ mtu: 1420, addresses: [cidr("10.213.0.1/32"), cidr("fd00::1/128")] },
-  routes: [cidr("10.213.0.0/16"), cidr("fd00::/48")],
 });
 const few = () => peersOf("A@2!7~25 B@3").values();
 /** Some 400 KB of them. */

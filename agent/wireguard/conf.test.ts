@@ -146,7 +146,7 @@ describe("what is no generation", () => {
 
   it("is never quoted in the error", () => {
     const broken = text.replace("[Peer]", privateKey.reveal());
-    expect(() => parse(broken)).toThrow(/line 12/);
+    expect(() => parse(broken)).toThrow(/line 9/);
     expect(() => parse(broken)).not.toThrow(new RegExp(privateKey.reveal().slice(0, 8)));
   });
 });
