@@ -183,7 +183,7 @@ const REQUIRED: Readonly<Record<string, string>> = {
 };
 
 /** An empty value counts as unset, as compose files pass it; a `_FILE` twin is read in place of its setting. */
-function withFiles(environment: Environment, mistakes: Fault[]): Record<string, string> {
+export function withFiles(environment: Environment, mistakes: Fault[]): Record<string, string> {
   const values: Record<string, string> = {};
   for (const name of SETTINGS) {
     const value = environment[name]?.trim();
@@ -243,7 +243,7 @@ function together(values: Readonly<Record<string, string>>, parsed: Parsed | und
 }
 
 /** Loopback, or a name of one label as containers have it. */
-function isPrivateHost(host: string): boolean {
+export function isPrivateHost(host: string): boolean {
   return host === "localhost" || host === "[::1]" || /^127\./.test(host) || /^[a-z][a-z0-9_-]*$/i.test(host);
 }
 

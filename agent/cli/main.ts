@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+/** `dstack-vpn`: what operators and holders type. Every command is a file beside this one. */
+import { Command } from "commander";
+import { EXIT_CODES, ending } from "./failure.ts";
+import { grantCommands } from "./grants.ts";
+import { keysCommand } from "./keys.ts";
+import { remark } from "./output.ts";
+import { tokenCommands } from "./tokens.ts";
+
+const program = new Command("dstack-vpn")
+  .description(
+    "A WireGuard VPN whose access list is a smart contract: give and take access, read the chain, run nodes.",
+  )
+  .addHelpText(
+    "after",
+    `\nSettings come from the environment, as in env.example: NETWORK, RPC_URL, CONTRACT_ADDRESS.\n${EXIT_CODES}`,
+  );
+
+for (const command of [keysCommand(), ...grantCommands(), ...tokenCommands()]) {
+  program.addCommand(command.exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"));
+}
+program.exitOverride().showHelpAfterError("(see --help)");
+
+// A reader that has seen enough, `head` for one, is no failure.
+process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => process.exit(code === "EPIPE" ? 0 : 1));
+try {
+  await program.parseAsync();
+} catch (error) {
+  const { exit, text } = ending(error);
+  if (text !== "") remark(text);
+  process.exitCode = exit;
+}

@@ -1,0 +1,35 @@
+/** What commands write: plain ASCII, so that nothing from the chain moves a cursor or turns a line around. */
+
+export function print(...lines: readonly string[]): void {
+  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+}
+
+/** Progress and remarks, apart from what a script reads. */
+export function remark(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+export function printJson(value: unknown): void {
+  const json = JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? String(each) : each), 2);
+  print(json.replace(/[^\x20-\x7e\n]/g, escaped));
+}
+
+/** A text that somebody else wrote, on one line. */
+export function shown(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, escaped);
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string[] {
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(width(i)))
+      .join("  ")
+      .trimEnd(),
+  );
+}

@@ -1,0 +1,74 @@
+/** Files with a secret in them: 0600 from their first byte on. */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { PrivateKey } from "../model.ts";
+import { EXIT, Failure } from "./failure.ts";
+
+/** Never over anything that is there. @throws Failure */
+export function createFile(path: string, text: string): void {
+  writeNew(path, text);
+}
+
+/** Whole or not at all, and only over a file that starts with `mark`. @throws Failure */
+export function replaceFile(path: string, text: string, mark: string): void {
+  const present = readIfThere(path);
+  if (present !== undefined && !present.startsWith(mark)) {
+    throw new Failure(EXIT.failed, `${path} exists and is not a configuration of ours: it is left alone, name another`);
+  }
+  const draft = `${path}.${process.pid}.new`;
+  writeNew(draft, text);
+  try {
+    renameSync(draft, path);
+  } catch (cause) {
+    rmSync(draft, { force: true });
+    throw unwritable(path, cause);
+  }
+}
+
+/** @throws Failure */
+export function readKey(path: string): PrivateKey {
+  const text = readIfThere(path);
+  if (text === undefined) throw new Failure(EXIT.failed, `there is no ${path}: make a key with dstack-vpn keys --out`);
+  const key = PrivateKey.parse(text);
+  if (key === undefined)
+    throw new Failure(EXIT.failed, `${path} holds no WireGuard private key as wg genkey prints it`);
+  return key;
+}
+
+function writeNew(path: string, text: string): void {
+  let isOurs = false;
+  try {
+    const file = openSync(path, "wx", 0o600);
+    isOurs = true;
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (cause) {
+    // Half a key would be in the way of the next try.
+    if (isOurs) rmSync(path, { force: true });
+    throw unwritable(path, cause);
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if (codeOf(cause) === "ENOENT") return undefined;
+    throw new Failure(EXIT.failed, `${path} cannot be read (${codeOf(cause)})`, { cause });
+  }
+}
+
+function unwritable(path: string, cause: unknown): Failure {
+  const isThere = codeOf(cause) === "EEXIST";
+  const why = isThere
+    ? "exists already and is never overwritten: name another"
+    : `cannot be written (${codeOf(cause)})`;
+  return new Failure(EXIT.failed, `${path} ${why}`, { cause });
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "unknown error";
+}

@@ -1,0 +1,46 @@
+/** The settings that commands need, out of the same environment and by the same rules as the agent's (config.ts). */
+import { parseSettings, type Settings, withFiles } from "../config.ts";
+import type { Fault } from "../errors.ts";
+import { Secret } from "../model.ts";
+import { wrongSettings } from "./failure.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const CHAIN = ["NETWORK", "CHAIN_ID", "CONTRACT_ADDRESS", "RPC_URL", "RPC_URL_FILE", "START_BLOCK"];
+const RULES = ["GRANT_CONFIRMATIONS", "OVERLAY_IPV4", "PEER_ENDPOINTS", "GATEWAYS", "MAX_PEERS"];
+const LIMITS = ["MAX_TOKENS_PER_OWNER", "ALLOW_INSECURE_RPC"];
+const HTTP = ["HEALTH_CHECK_HOST", "HEALTH_CHECK_PORT", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
+
+/** For commands that read or write the chain. @throws Failure every mistake at once */
+export function chainSettings(environment: Environment): Settings {
+  return parsed({ ...only(environment, [...CHAIN, ...RULES, ...LIMITS]), NODE_ID: "no-node" });
+}
+
+/** For commands that talk to an agent; nothing of its chain is in them. @throws Failure every mistake at once */
+export function httpSettings(environment: Environment): Settings {
+  const unused = { NODE_ID: "no-node", NETWORK: "devnet", RPC_URL: "http://localhost" };
+  return parsed({ ...only(environment, HTTP), ...unused });
+}
+
+/** 32 bytes of hex; undefined where none is set. @throws Failure */
+export function signingKey(environment: Environment): Secret | undefined {
+  const mistakes: Fault[] = [];
+  const names = ["CONTRACT_PRIVATE_KEY", "CONTRACT_PRIVATE_KEY_FILE"];
+  const text = withFiles(only(environment, names), mistakes)["CONTRACT_PRIVATE_KEY"];
+  if (text !== undefined && !/^(0x)?[0-9a-fA-F]{64}$/.test(text)) {
+    const problem = "must be 32 bytes of hex, the key of the account that signs";
+    mistakes.push({ code: "config.invalid", setting: "CONTRACT_PRIVATE_KEY", problem });
+  }
+  if (mistakes.length > 0) throw wrongSettings(mistakes);
+  return text === undefined ? undefined : new Secret(`0x${text.replace(/^0x/, "")}`);
+}
+
+function parsed(environment: Environment): Settings {
+  const result = parseSettings(environment);
+  if ("mistakes" in result) throw wrongSettings(result.mistakes);
+  return result.settings;
+}
+
+function only(environment: Environment, names: readonly string[]): Environment {
+  return Object.fromEntries(names.map((name) => [name, environment[name]]));
+}

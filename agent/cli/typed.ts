@@ -1,0 +1,58 @@
+/** What people type → values, or a sentence about what was expected; for commander's options and arguments. */
+import { isIP } from "node:net";
+import { InvalidArgumentError } from "commander";
+import { getAddress } from "ethers/address";
+import {
+  type Address,
+  parseAddress,
+  parseEndpoint,
+  parsePublicKey,
+  parseTokenId,
+  ROLES,
+  type TokenId,
+} from "../model.ts";
+
+/** A mixed-case address must have the right checksum (EIP-55): a typing error would give a stranger access. */
+export function typedAddress(text: string): Address {
+  try {
+    const address = parseAddress(getAddress(text));
+    if (address !== undefined && /^0x/.test(text)) return address;
+  } catch {
+    // As below.
+  }
+  throw new InvalidArgumentError("It must be 0x and 40 hex digits, with the right checksum where upper case is in it.");
+}
+
+export function typedToken(text: string): TokenId {
+  const id = parseTokenId(text);
+  if (id === undefined) throw new InvalidArgumentError("It must be a token's number, such as 3.");
+  return id;
+}
+
+export function typedKey(text: string): string {
+  const parsed = parsePublicKey(text);
+  if (parsed.kind === "key") return parsed.key;
+  throw new InvalidArgumentError("It must be a public key as wg pubkey prints it: 44 base64 characters.");
+}
+
+export function typedName(text: string): string {
+  if (/^[a-z0-9-]{1,63}$/.test(text)) return text;
+  throw new InvalidArgumentError("It must be 1 to 63 characters of a-z 0-9 -.");
+}
+
+/** The place in the contract's order. */
+export function typedRole(text: string): number {
+  const role = (ROLES as readonly string[]).indexOf(text);
+  if (role < 0) throw new InvalidArgumentError(`It must be one of ${ROLES.join(", ")}.`);
+  return role;
+}
+
+export function typedEndpoint(text: string): string {
+  if (text === "" || parseEndpoint(text) !== undefined) return text;
+  throw new InvalidArgumentError("It must be host:port, such as vpn.example.org:51820 or [2001:db8::1]:51820.");
+}
+
+export function typedIp(text: string): string {
+  if (isIP(text) !== 0 && !text.includes("%")) return text;
+  throw new InvalidArgumentError("It must be an IP address.");
+}
