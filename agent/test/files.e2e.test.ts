@@ -110,8 +110,8 @@ it("wg-quick starts a whole node from wg0.conf, without the agent", async () => 
   for (const part of [
     "10.213.0.1/32",
     "fd00::1/128",
-    "10.213.0.0/16",
-    "fd00::/48",
+    "10.213.0.2 scope link",
+    "10.213.0.3 scope link",
     `${keyOf("A")}\t`,
     "192.0.2.7:51820",
   ]) {

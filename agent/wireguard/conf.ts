@@ -26,7 +26,10 @@ export interface Conf {
   readonly addresses: readonly Cidr[];
 }
 
-/** Without a hook: a file that a shell would run lines of is one more thing to trust. In pieces of some hundred peers, so that a large file never holds the event loop. */
+/**
+ * Without a hook: a file that a shell would run lines of is one more thing to trust; wg-quick routes AllowedIPs by itself.
+ * In pieces of some hundred peers, so that a large file never holds the event loop.
+ */
 export function* renderConf(conf: Conf, peers: Iterable<Peer>): Generator<string, void> {
   const hash = createHash("sha256");
   let [piece, count] = [head(conf), 0];
