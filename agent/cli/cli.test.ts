@@ -147,9 +147,52 @@ describe("the command line", { timeout: 120_000 }, () => {
     expect(await asAlice(...dial)).toMatchObject({ exit: 1, err: expect.stringMatching(/see set-role\n$/) });
     expect((await asOwner("set-role", "--token", tokenId, "--role", "gateway")).exit).toBe(0);
     expect((await asAlice(...dial)).exit).toBe(0);
+    const member = await withConfig(key);
+    await refusesConfig(tokenId, member);
     expect((await asOwner("transfer-ownership", "--to", ALICE)).exit).toBe(0);
   });
 });
+
+/** A member's configuration, with one gateway on the contract. @returns the member's token */
+async function withConfig(gatewayKey: string): Promise<string> {
+  const file = join(folder, "bob.key");
+  const key = (await run(["keys", "--out", file])).out.trim();
+  const { tokenId } = JSON.parse(
+    (await asOwner("grant", "--to", ALICE, "--node-id", "bob", "--key", key, "--json")).out,
+  );
+  const out = join(folder, "bob.conf");
+  const args = ["config", "--token", tokenId, "--key-file", file];
+  expect(await run([...args, "--out", out, "--exit", "gate"], chain)).toMatchObject({ exit: 0, out: "" });
+  const conf = readFileSync(out, "utf8");
+  expect(statSync(out).mode & 0o777).toBe(0o600);
+  expect(conf).toContain(`PrivateKey = ${readFileSync(file, "utf8")}`);
+  expect(conf).toMatch(
+    new RegExp(`PublicKey = ${gatewayKey.replace(/[+/]/g, "\\$&")}\nAllowedIPs = .*, 0.0.0.0/0, ::/0\n`),
+  );
+  const read = await run(args, chain);
+  expect(read).toMatchObject({ exit: 0, out: expect.stringContaining("Endpoint = gate.example.org:51820\n") });
+  expect(read.out).not.toContain(readFileSync(file, "utf8").trim());
+  // The same chain, the same text; and only over what we wrote.
+  expect((await run([...args, "--out", out, "--exit", "gate"], chain)).exit).toBe(0);
+  expect(readFileSync(out, "utf8")).toBe(conf);
+  const code = await run([...args, "--qr"], chain);
+  expect(code.out.split("\n").length).toBeGreaterThan(30);
+  return tokenId;
+}
+
+async function refusesConfig(stranger: string, member: string): Promise<void> {
+  const file = join(folder, "bob.key");
+  const config = (token: string, ...more: readonly string[]) =>
+    run(["config", "--token", token, "--key-file", file, ...more], chain);
+  const refused = (message: RegExp) => ({ exit: 1, out: "", err: expect.stringMatching(message) });
+  expect(await config(stranger)).toMatchObject(refused(/has another key than/));
+  expect(await config("999")).toMatchObject(refused(/^there is no token 999/));
+  expect(await config(member, "--exit", "bob")).toMatchObject(refused(/^bob is no gateway/));
+  expect(await config(member, "--out", file)).toMatchObject(refused(/is not a configuration of ours/));
+  expect(await config(member, "--out", join(folder, "none", "a.conf"))).toMatchObject(
+    refused(/cannot be written \(ENOENT\)/),
+  );
+}
 
 describe("what is wrong, in one sentence and an exit code", { timeout: 60_000 }, () => {
   const wanted = ["revoke", "1"];

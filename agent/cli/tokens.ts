@@ -5,6 +5,7 @@ import { type Address, parseAddress, parseTokenId, type Refusal, type Token } fr
 import { token, tokens } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { EXIT, Failure } from "./failure.ts";
+import { endpointText } from "./member-conf.ts";
 import { print, printJson, shown, table } from "./output.ts";
 import { chainSettings } from "./settings.ts";
 
@@ -62,21 +63,18 @@ type TokenView = ReturnType<typeof tokenView>;
 /** As the chain spells it, and as the nodes understand it. */
 function tokenView(view: ChainView, each: Token) {
   const access = view.roster.verdict(each.id);
-  const { role = "member", endpoint } = view.roster.admitted(each.id) ?? { endpoint: undefined };
+  const { role, endpoint } = view.roster.admitted(each.id) ?? { role: each.role, endpoint: undefined };
   return {
     ...{ tokenId: String(each.id), nodeId: each.nodeId, owner: checksummed(each.owner), active: each.active, role },
     publicKey: each.claim?.key ?? null,
-    endpoint:
-      endpoint === undefined
-        ? null
-        : `${endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host}:${endpoint.port}`,
+    endpoint: endpoint === undefined ? null : endpointText(endpoint),
     addresses: access === "admitted" ? view.addressesOf(each.id) : [],
     access: access === "self" ? ("admitted" as const) : access,
   };
 }
 
 function described(row: TokenView): string[][] {
-  const lines = [
+  return [
     ["token", row.tokenId],
     ["node id", shown(row.nodeId)],
     ["owner", row.owner],
@@ -86,7 +84,6 @@ function described(row: TokenView): string[][] {
     ["addresses", row.addresses.join(", ") || "none"],
     ["access", row.access === "admitted" ? "admitted" : `${row.access}: ${why(row.access)}`],
   ];
-  return lines;
 }
 
 /** In plain words, and what to do. */
