@@ -119,6 +119,8 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
   };
   const agent = newAgent(parts, ledger ?? emptyLedger(origin(settings.startBlock)), lastGood, ledger !== undefined);
   await holdAgain(agent);
+  // A backup may be newer than the newest that can be read: no number comes twice.
+  agent.generation = Math.max(agent.generation, (await files.list())[0]?.generation ?? 0);
   if (corrupt !== undefined) report(agent, corrupt);
   if (!hasIpv6) report(agent, new AgentError({ code: "address.no-ipv6" }));
   const server = await serve({

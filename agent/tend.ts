@@ -6,6 +6,7 @@ import { backoffMs, exclusively, isHeldBack, mayAdd, noteNode, settleWaiting } f
 import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
+import type { Settings } from "./config.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { type Peer, type PublicKey, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
 import { Nudge } from "./nudge.ts";
@@ -115,7 +116,7 @@ async function reconcileInterface(agent: Agent): Promise<void> {
   const isGateway = agent.topology.role === "gateway";
   const rules = {
     ...{ interfaceName: settings.interfaceName, overlay, own: agent.ownAddresses, isGateway },
-    ...{ isolation: settings.isolation, exit: settings.exit, httpPort: settings.httpPort },
+    ...{ isolation: settings.isolation, exit: settings.exit, httpPort: reachablePort(settings) },
     nodes: [...agent.nodes.values()].flatMap((node) => node.addresses),
   };
   const wanted: WantedInterface = {
@@ -220,6 +221,11 @@ function observe(agent: Agent, { peers, listenPort }: DeviceState, tookMs: numbe
   const { wallMs, steadyMs } = agent.now();
   const readings = read(agent.lastRead, peers, wallMs);
   agent.lastRead = { atMs: wallMs, steadyMs, tookMs, listenPort, peers, readings };
+}
+
+/** On loopback nobody in the tunnel reaches it, and the port is free for others at this node's overlay addresses. */
+function reachablePort({ httpHost, httpPort }: Settings): number | undefined {
+  return httpHost === "localhost" || httpHost === "::1" || httpHost.startsWith("127.") ? undefined : httpPort;
 }
 
 /** Where a peer roamed to, unless it is where nobody can be dialled from elsewhere, such as a link-local address. */
