@@ -1,5 +1,5 @@
 /** Four charts of what history.js keeps, drawn by uPlot (loaded before as the page's one global). */
-import { byId, copyOf, field, fill, make } from "./dom.js";
+import { byId, copyOf, field, fill, make, put } from "./dom.js";
 import { clock, count, counted, latency, rate } from "./format.js";
 import { columns, EMPTY } from "./history.js";
 import { SERIES } from "./network.js";
@@ -11,7 +11,7 @@ import { SERIES } from "./network.js";
  * @typedef {import("uplot")} Plot
  */
 
-/** @type {typeof import("uplot")} */
+/** @type {typeof import("uplot") | undefined} */
 const Uplot = Reflect.get(window, "uPlot");
 
 /** `ofAll` is what the lines mean where they stand for all nodes. @type {readonly Chart[]} */
@@ -57,6 +57,17 @@ const WHOLE_STEPS = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((digi
 const CURSOR = { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 7 } };
 
 export function createCharts() {
+  if (Uplot !== undefined) return drawnBy(Uplot);
+  // All else of the page is worth having without them.
+  put(
+    byId("charts", HTMLElement),
+    make("p", { class: "note" }, "The charts cannot be drawn: vendor/uPlot.iife.min.js was not loaded."),
+  );
+  return { show() {}, repaint() {} };
+}
+
+/** @param {typeof import("uplot")} Uplot */
+function drawnBy(Uplot) {
   const [node, span] = [byId("charts-node", HTMLSelectElement), byId("charts-span", HTMLSelectElement)];
   const charts = CHARTS.map((chart) => ({
     ...chart,
@@ -75,7 +86,7 @@ export function createCharts() {
       const [times = []] = all;
       chart.data = [times, ...chart.lines.map(({ series }) => all[1 + SERIES.indexOf(series)] ?? [])];
       fill(chart.element, { title: chart.title, summary: summaryOf(chart, chart.data) });
-      chart.plot ??= plotOf(chart, () => legend(chart));
+      chart.plot ??= new Uplot(...plotOf(chart, () => legend(chart)));
       chart.plot.setData(/** @type {import("uplot").AlignedData} */ (chart.data), false);
       const first = Math.min(times[0] ?? nowMs / 1000, (nowMs - LEAST_SPAN_MS) / 1000);
       chart.plot.setScale("x", { min: first, max: nowMs / 1000 });
@@ -120,7 +131,12 @@ export function createCharts() {
   };
 }
 
-/** @param {Chart & { element: HTMLElement }} chart @param {() => void} onCursor */
+/**
+ * What uPlot makes a plot of.
+ * @param {Chart & { element: HTMLElement }} chart
+ * @param {() => void} onCursor
+ * @returns {[import("uplot").Options, undefined, HTMLElement]}
+ */
 function plotOf({ element, lines, format }, onCursor) {
   const box = field(element, "plot");
   const style = getComputedStyle(box);
@@ -160,7 +176,7 @@ function plotOf({ element, lines, format }, onCursor) {
       })),
     ],
   };
-  return new Uplot(options, undefined, box);
+  return [options, undefined, box];
 }
 
 /** @param {HTMLElement} element @param {number} index */

@@ -103,9 +103,13 @@ function show() {
 let timer = 0;
 async function run() {
   clearTimeout(timer);
-  await tick();
-  clearTimeout(timer);
-  timer = window.setTimeout(run, refreshMs());
+  try {
+    await tick();
+  } finally {
+    // Whatever goes wrong in one round, there is another.
+    clearTimeout(timer);
+    timer = window.setTimeout(run, refreshMs());
+  }
 }
 
 refresh.addEventListener("change", run);

@@ -71,7 +71,7 @@ function ageOf({ health, answeredMs, failure }) {
   if (answeredMs === undefined || health === undefined)
     return failure === "" ? "Nothing heard yet." : "Nothing was ever heard of it.";
   const age = ago((performance.now() - answeredMs) / 1000);
-  if (failure !== "") return `The figures below are old: of ${age}.`;
+  if (failure !== "") return `Last heard ${age}: the figures are old.`;
   return `${health.isReady ? "Ready" : "Not ready"}, heard ${age}`;
 }
 

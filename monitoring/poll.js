@@ -8,7 +8,7 @@ import { trafficOf } from "./network.js";
  * @typedef {{ kind: "peers", peers: readonly import("./answers.js").Peer[], tookMs: number } | { kind: "refused" | "failed", why: string }} Listing `refused`: asking again changes nothing
  */
 
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 4_000;
 /** A list of 60,000 peers is some 20 MB. */
 const LISTING_DEADLINE_MS = 30_000;
 /** The agent keeps as many; what is older is let go. */

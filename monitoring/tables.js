@@ -34,10 +34,11 @@ export function createJournal() {
 
   const show = () => {
     const chosen = lines.filter((line) => isChosen(line, { kind: kind.value, node: node.value }));
-    const kept = rows;
+    const [kept, today] = [rows, new Date().toDateString()];
     rows = new Map(
       chosen.slice(0, limit).map((line) => {
-        const key = `${line.key} ${line.nodes.length}`;
+        // A row says less of today than of any other day, and a line's nodes grow.
+        const key = `${line.key} ${line.nodes.length} ${today}`;
         return [key, kept.get(key) ?? rowOf(labels, line, nodes)];
       }),
     );

@@ -64,9 +64,9 @@ export class Look implements AsyncDisposable {
     return look;
   }
 
-  /** The texts of all such elements, as a person sees them. */
+  /** The texts of all such elements that a person sees, as they are seen. */
   texts(selector: string): Promise<string[]> {
-    return this.page.locator(selector).allInnerTexts();
+    return this.page.locator(selector).filter({ visible: true }).allInnerTexts();
   }
 
   /** The first such element's; empty where there is none. */
