@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** `dstack-vpn`: what operators and holders type. Every command is a file beside this one. */
 import { Command } from "commander";
+import { agentCommands } from "./agents.ts";
 import { configCommand } from "./config-command.ts";
 import { EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
@@ -17,7 +18,7 @@ const program = new Command("dstack-vpn")
     `\nSettings come from the environment, as in env.example: NETWORK, RPC_URL, CONTRACT_ADDRESS.\n${EXIT_CODES}`,
   );
 
-for (const command of [keysCommand(), ...grantCommands(), ...tokenCommands(), configCommand()]) {
+for (const command of [keysCommand(), ...grantCommands(), ...tokenCommands(), configCommand(), ...agentCommands()]) {
   program.addCommand(command.exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"));
 }
 program.exitOverride().showHelpAfterError("(see --help)");

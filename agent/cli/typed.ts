@@ -56,3 +56,15 @@ export function typedIp(text: string): string {
   if (isIP(text) !== 0 && !text.includes("%")) return text;
   throw new InvalidArgumentError("It must be an IP address.");
 }
+
+export function typedAgent(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain = url !== undefined && url.username === "" && url.password === "" && url.search === "";
+  if (isPlain && /^https?:$/.test(url.protocol)) return url.href.endsWith("/") ? url : new URL(`${url.href}/`);
+  throw new InvalidArgumentError("It must be an agent's address, such as http://127.0.0.1:8080.");
+}
+
+export function typedGeneration(text: string): number {
+  if (/^[0-9]{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a generation's number.");
+}
