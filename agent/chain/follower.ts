@@ -59,15 +59,12 @@ export async function* follow(
 
 async function* poll(walk: Walk): AsyncGenerator<Advance> {
   const { rpc, options, follower } = walk;
-  const { signal, now } = options;
   yield* begun(walk);
-  let target = await newHead(rpc, walk.trail, follower.heads, signal);
+  let target = await newHead(rpc, walk.trail, follower.heads, options.signal);
   if (target !== undefined && isFar(walk.trail, target)) {
     seen(walk, target);
-    const startedAt = now();
     yield* settled(walk, target);
-    const isOld = now() - startedAt > STALE_MS;
-    target = isOld ? await newHead(rpc, walk.trail, follower.heads, signal) : since(target, walk.trail);
+    target = since(target, walk.trail);
   }
   if (target !== undefined) {
     seen(walk, target);
@@ -100,9 +97,6 @@ async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
   yield* finalised(walk, target, { number, hash });
   yield* history(walk, target, { number, hash });
 }
-
-/** A head this old is asked for anew before it is walked to. */
-const STALE_MS = 2_000;
 
 /** Finds the contract's first block where no setting names it, and tells it as history without events. */
 async function* begun({ rpc, trail, options: { contract, startBlock, signal } }: Walk): AsyncGenerator<Advance> {

@@ -7,7 +7,7 @@ import { Moved } from "./route.ts";
 import type { Walk } from "./walk.ts";
 
 /** Batches are what a restart need not read again; each costs one question for its last block. */
-const BATCH_EVENTS = 10_000;
+const BATCH_EVENTS = 5_000;
 const BATCH_MS = 10_000;
 
 /** From the tip, which must be final, up to the final block. */

@@ -3,7 +3,8 @@ import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import { DrawnChain } from "../test/drawn-chain.ts";
 import type { RawLog } from "./questions.ts";
-import { type AskRange, contradiction, newReach, rangeAsker, readRanges } from "./ranges.ts";
+import { type AskRange, contradiction, rangeAsker, readRanges } from "./ranges.ts";
+import { newReach } from "./reach.ts";
 import { RpcError } from "./rpc.ts";
 
 /** `perBlock` logs in every block; `limit` is what the provider does with a question. */
@@ -108,7 +109,7 @@ describe("a range", () => {
     const { ask, asked } = provider(40, capped(1_000_000));
     const reach = { ...newReach(), size: 100 };
     await read(1, 2_000, ask, reach);
-    expect(Math.max(...asked.map(([from, to]) => (to - from + 1) * 40))).toBeLessThan(10_000);
+    expect(Math.max(...asked.map(([from, to]) => (to - from + 1) * 40))).toBeLessThan(5_000);
   });
 });
 

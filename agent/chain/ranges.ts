@@ -3,8 +3,10 @@
  * in words of its own, and some just leave out the rest. So no wording is read: any error means "less", and a round
  * number of logs means "perhaps not all".
  */
+import { scheduler } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 import { headOf, logs, type RawLog } from "./questions.ts";
+import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
 import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
 import { type Contract, hasWitness } from "./tip.ts";
 
@@ -17,34 +19,6 @@ export interface Piece {
   readonly logs: readonly RawLog[];
 }
 
-/** How many blocks the upstreams bear; learned, and kept between polls. */
-export interface Reach {
-  size: number;
-  /** The smallest range that is known to fail. */
-  ceiling: number;
-  /** The size is not being changed: it was found, or what is larger is left alone for a while. */
-  isSettled: boolean;
-  /** Answers since then, and how many it takes until a larger range is tried again. */
-  answers: number;
-  patience: number;
-  /** Where a larger one is being tried: the size to go back to. */
-  good: number | undefined;
-  /** The most logs that each upstream has ever sent: it does not cut at fewer. */
-  readonly most: Map<string, number>;
-}
-
-/** The most blocks that hosted providers commonly allow: a larger range is tried late, for nodes without a cap. */
-const COMMON_CAP = 10_000;
-const LARGEST = 1_000_000;
-const PATIENCE = 16;
-
-export function newReach(): Reach {
-  return {
-    ...{ size: COMMON_CAP, ceiling: Number.POSITIVE_INFINITY, good: undefined },
-    ...{ isSettled: false, answers: 0, patience: PATIENCE, most: new Map() },
-  };
-}
-
 /**
  * The logs of `from` to `to` in consecutive pieces, each complete as far as can be told. Reads ahead once the range
  * that upstreams bear is known.
@@ -53,8 +27,9 @@ export function newReach(): Reach {
 export async function* readRanges(from: number, to: number, ask: AskRange, reach: Reach): AsyncGenerator<Piece> {
   const ahead: { from: number; to: number; logs: Promise<readonly RawLog[]> }[] = [];
   let next = from;
+  let isLight = true;
   while (next <= to || ahead.length > 0) {
-    while (next <= to && ahead.length < (reach.isSettled ? READ_AHEAD : 1)) {
+    while (next <= to && ahead.length < (reach.isSettled && isLight ? READ_AHEAD : 1)) {
       const end = Math.min(to, next + reach.size - 1);
       const logs = whole(next, end, ask, reach);
       // Awaited in its turn; until then a failure is nobody's.
@@ -69,19 +44,24 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
       logs = await piece.logs;
     } catch (error) {
       if (piece.to === piece.from) throw error;
-      shrink(reach, piece.to - piece.from + 1);
+      // A reply beyond our own cap of 8 MB says that there is far too much; what a provider refuses may be near.
+      const isFlood = error instanceof AgentError && error.fault.code === "chain.reply-refused";
+      shrink(reach, piece.to - piece.from + 1, isFlood ? 10 : 2);
       // What was asked ahead is asked again, in ranges of the new size.
       ahead.length = 0;
       next = piece.from;
       continue;
     }
     if (piece.to - piece.from + 1 === reach.size) grow(reach, logs.length, to - piece.to);
+    // Replies that wait in memory, parsed, are many times their size.
+    isLight = logs.length < MANY_LOGS / 4;
+    // Parsing, decoding and folding a long reply each take their turn, and leave one to others.
+    if (!isLight) await scheduler.yield();
     yield { from: piece.from, to: piece.to, logs };
   }
 }
 
 const READ_AHEAD = 3;
-
 /**
  * Split and read again where the count looks like a limit; the union of both readings. Where it was none, the next range is
  * a little shorter: evenly spread logs would raise the same suspicion every time.
@@ -140,63 +120,6 @@ function isSame(a: RawLog, b: RawLog): boolean {
   const topics = a.topics.length === b.topics.length && a.topics.every((topic, i) => topic === b.topics[i]);
   return topics && a.transactionHash === b.transactionHash && a.data.toLowerCase() === b.data.toLowerCase();
 }
-
-// --- the size of a range ---------------------------------------------------------------------------------------------
-
-/** Back to what worked before something larger was tried; otherwise less, at a number of the kind that providers choose. */
-function shrink(reach: Reach, failed: number): void {
-  if (failed > reach.size) return;
-  const isKnownGood = reach.good !== undefined && reach.good < failed;
-  reach.ceiling = isKnownGood ? Math.min(reach.ceiling, failed) : failed;
-  reach.size = isKnownGood ? (reach.good ?? 1) : Math.max(1, roundBelow(failed / 2));
-  reach.good = undefined;
-  reach.isSettled = false;
-}
-
-/** `remaining`: blocks still to read; looking for the exact cap costs failures, and pays on a long way only. */
-function grow(reach: Reach, logs: number, remaining: number): void {
-  const { size } = reach;
-  if (reach.isSettled && ++reach.answers < reach.patience) return;
-  if (size >= reach.ceiling) reach.ceiling = Number.POSITIVE_INFINITY;
-  // The cap may have been an outage's, or that of a crowded stretch of blocks.
-  const larger = reach.isSettled ? roundAbove(size) : largerThan(reach, remaining);
-  if (reach.isSettled) reach.patience = Math.min(reach.patience * 2, 1_024);
-  // A reply is capped at 8 MB, some 8,000 logs.
-  const isBearable = larger !== undefined && larger <= LARGEST && (logs * larger) / size < 5_000;
-  if (isBearable) {
-    reach.good = size;
-    reach.size = larger;
-  }
-  reach.isSettled = !isBearable;
-  reach.answers = 0;
-}
-
-function largerThan({ size, ceiling }: Reach, remaining: number): number | undefined {
-  const round = roundAbove(size);
-  if (round < ceiling) return round <= COMMON_CAP || size > COMMON_CAP ? round : undefined;
-  const between = Math.floor((size + ceiling) / 2);
-  return between - size > size / 8 && remaining > 30 * size ? between : undefined;
-}
-
-function settle(reach: Reach, size: number): void {
-  reach.size = Math.max(1, size);
-  reach.good = undefined;
-  reach.isSettled = true;
-  reach.answers = 0;
-}
-
-/** 1, 2, 5, 10, 20, 50 … */
-function roundBelow(limit: number): number {
-  const power = 10 ** Math.floor(Math.log10(Math.max(1, limit)));
-  return [5, 2, 1].map((digit) => digit * power).find((round) => round <= limit) ?? 1;
-}
-
-function roundAbove(size: number): number {
-  const power = 10 ** Math.floor(Math.log10(size));
-  return [2, 5, 10].map((digit) => digit * power).find((round) => round > size) ?? 10 * power;
-}
-
-// --- asking ----------------------------------------------------------------------------------------------------------
 
 /**
  * Prefers `upstream`, which told a head beyond the range: an upstream that lags answers with nothing, and means nothing.

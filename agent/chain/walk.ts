@@ -4,7 +4,7 @@ import type { Doubt } from "./doubts.ts";
 import { isInvalid } from "./events.ts";
 import { type Finality, newFinality } from "./finality.ts";
 import type { Heads } from "./heads.ts";
-import { newReach, type Reach } from "./ranges.ts";
+import { newReach, type Reach } from "./reach.ts";
 import type { Rpc } from "./rpc.ts";
 import type { Second } from "./second.ts";
 import type { Contract, Habits } from "./tip.ts";
