@@ -41,12 +41,12 @@ export function field(root, name) {
   return element;
 }
 
-/** Puts each content into the field of its name. What is the same stays untouched, and so do focus and selection. @param {ParentNode} root @param {Fields} fields */
+/** Puts each content into the field of its name. @param {ParentNode} root @param {Fields} fields */
 export function fill(root, fields) {
   for (const [name, content] of Object.entries(fields)) put(field(root, name), content);
 }
 
-/** @param {Element} element @param {Content | readonly Content[]} content */
+/** Child by child, so that one that is new takes away nobody's place in another. @param {Element} element @param {Content | readonly Content[]} content */
 export function put(element, content) {
   if (typeof content === "string") {
     if (element.textContent !== content || element.childElementCount > 0) element.textContent = content;
@@ -54,9 +54,13 @@ export function put(element, content) {
   }
   const box = document.createDocumentFragment();
   box.append(...(Array.isArray(content) ? content : [content]));
-  const [now, wanted] = [[...element.childNodes], [...box.childNodes]];
-  if (now.length === wanted.length && wanted.every((child, index) => child.isEqualNode(now[index] ?? null))) return;
-  element.replaceChildren(box);
+  const [present, wanted] = [[...element.childNodes], [...box.childNodes]];
+  wanted.forEach((child, index) => {
+    const now = present[index];
+    if (now === undefined) element.append(child);
+    else if (!child.isEqualNode(now)) now.replaceWith(child);
+  });
+  for (const child of present.slice(wanted.length)) child.remove();
 }
 
 /**

@@ -30,7 +30,11 @@ export function createCards(list) {
         fill(card, { name, of: ` of ${name}` });
         cards.set(name, card);
       }
-      list.replaceChildren(...nodes.flatMap(({ name }) => cards.get(name) ?? []));
+      const wanted = nodes.flatMap(({ name }) => cards.get(name) ?? []);
+      // Putting a card where it is already would take the focus from what is in it.
+      if (wanted.some((card, index) => list.children[index] !== card) || list.childElementCount !== wanted.length) {
+        list.replaceChildren(...wanted);
+      }
     },
     /** @param {Node} node */
     show(node) {

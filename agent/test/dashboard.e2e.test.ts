@@ -208,6 +208,12 @@ describe.skipIf(isSkipped)("in front of real agents, the page", () => {
     expect(await fresh.text(card("node-a", "upstreams"))).toMatch(
       /10\.77\.0\.1:8545 answers, .* ms, block \d+, 0 errors/,
     );
+    // What is selected to be copied stays selected over the rounds.
+    await fresh.page.selectOption("#refresh", "1");
+    const key = `${card("node-a")} .more > :nth-child(4)`;
+    await fresh.evaluate(`getSelection().selectAllChildren(document.querySelector('${key}'))`);
+    for (const _ of ["a round", "another"]) await fresh.page.waitForResponse(/node-a\/events/);
+    expect(await fresh.evaluate("String(getSelection())")).toContain(nodes[0].publicKey);
   });
 
   it("says that a node is unreachable, keeps its last values, greyed, and counts them no more", async () => {
