@@ -4,10 +4,11 @@ import type { Emptiness } from "./bloom.ts";
 
 export interface Doubt {
   readonly block: BlockRef;
-  /** The bloom says that logs are missing. */
-  readonly isPressing: boolean;
+  /** No logs though the bloom has some; no logs and a bloom that says nothing; logs, which may not be all. */
+  readonly kind: "unlikely" | "unknown" | "partial";
   /** The head from which on it is read again. */
   readonly due: number;
+  readonly readAtMs: number;
 }
 
 /** An upstream indexes logs later than it announces the block, mostly by one block. */
@@ -16,33 +17,42 @@ const OVERLAP = 1;
 export const SETTLED_DEPTH = 10;
 /** Blocks that nothing speaks against are read again together. */
 const TOGETHER = 10;
+/** A chain may stand still, and its upstream find the missing logs all the same. */
+const AGAIN_MS = 4_000;
 
 /**
  * What there is to doubt about a block just read. `emptiness` is absent where it had logs; `isFresh`: read as soon as it
  * was announced.
  */
-export function doubtOf(block: BlockRef, emptiness: Emptiness | undefined, isFresh: boolean): Doubt | undefined {
+export function doubtOf(
+  block: BlockRef,
+  emptiness: Emptiness | undefined,
+  isFresh: boolean,
+  nowMs: number,
+): Doubt | undefined {
   if (emptiness === "sure") return undefined;
   const wait = emptiness === undefined || !isFresh ? SETTLED_DEPTH : OVERLAP;
-  return { block, isPressing: emptiness === "unlikely", due: block.number + wait };
+  return { block, kind: emptiness ?? "partial", due: block.number + wait, readAtMs: nowMs };
 }
 
-export interface Due {
-  /** To be read one by one, pinned by hash. */
-  readonly singly: readonly BlockRef[];
-  /** To be read by range; empty, or ascending. */
-  readonly together: readonly BlockRef[];
-  readonly rest: readonly Doubt[];
-}
-
-export function dueAt(head: number, doubts: readonly Doubt[]): Due {
-  const isEarly = ({ block, due }: Doubt) => due < block.number + SETTLED_DEPTH;
+/** Those to be read again now, lowest first. */
+export function dueNow(doubts: readonly Doubt[], head: number, nowMs: number): readonly Doubt[] {
   const due = doubts.filter((doubt) => doubt.due <= head);
-  const single = due.filter((doubt) => doubt.isPressing || isEarly(doubt));
-  const patient = due.filter((doubt) => !single.includes(doubt));
-  const together = patient.length >= TOGETHER ? patient : [];
-  const rest = doubts.filter((doubt) => !single.includes(doubt) && !together.includes(doubt));
-  const later = single.filter(isEarly).map((doubt) => ({ ...doubt, due: doubt.block.number + SETTLED_DEPTH }));
-  const blocks = (some: readonly Doubt[]) => some.map(({ block }) => block).sort((a, b) => a.number - b.number);
-  return { singly: blocks(single), together: blocks(together), rest: [...rest, ...later] };
+  const patient = due.filter((doubt) => doubt.kind !== "unlikely" && !isEarly(doubt));
+  const overdue = doubts.filter((doubt) => doubt.kind !== "partial" && nowMs - doubt.readAtMs >= AGAIN_MS);
+  const pressing = new Set([...due.filter((doubt) => !patient.includes(doubt)), ...overdue]);
+  if (pressing.size === 0 && patient.length < TOGETHER) return [];
+  return [...pressing.union(new Set(patient))].sort((a, b) => a.block.number - b.block.number);
+}
+
+/** What is left of a doubt after one more reading; `isFound`: the block turned out to have logs. */
+export function afterReading(doubt: Doubt, head: number, nowMs: number, isFound: boolean): Doubt | undefined {
+  const settledAt = doubt.block.number + SETTLED_DEPTH;
+  if (isFound && doubt.kind !== "partial") return undefined;
+  if (head < settledAt) return { ...doubt, due: settledAt, readAtMs: nowMs };
+  return doubt.kind === "unlikely" ? { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs } : undefined;
+}
+
+function isEarly({ block, due }: Doubt): boolean {
+  return due < block.number + SETTLED_DEPTH;
 }

@@ -54,6 +54,17 @@ describe("a poll", () => {
   });
 });
 
+describe("a restart", () => {
+  it("knows the head before there is a new one", async () => {
+    const chain = new DrawnChain().draw("a1..a10");
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    watcher.restart();
+    expect(await watcher.poll()).toBe("");
+    expect(watcher.follower.figures).toMatchObject({ headBlock: 10, headTimestamp: 1_700_000_020 });
+  });
+});
+
 describe("catching up", () => {
   it("reads final blocks by range and the rest sparsely, down to the last 64", async () => {
     const chain = new DrawnChain().draw("a1-a2+1-a3..a99-a100+2-a101..a149-a150+3-a151..a300");

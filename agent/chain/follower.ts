@@ -61,18 +61,15 @@ async function* poll(walk: Walk): AsyncGenerator<Advance> {
   const { rpc, options, follower } = walk;
   yield* begun(walk);
   let target = await newHead(rpc, walk.trail, follower.heads, options.signal);
+  seen(walk);
   if (target !== undefined && isFar(walk.trail, target)) {
-    seen(walk, target);
     yield* settled(walk, target);
     target = since(target, walk.trail);
   }
-  if (target !== undefined) {
-    seen(walk, target);
-    yield* extended(walk, target);
-  }
+  if (target !== undefined) yield* extended(walk, target);
   yield* told(walk);
   sayDepth(walk);
-  if (target !== undefined) begin(walk, target);
+  begin(walk, target);
 }
 
 /** Whether blocks may have become final that we have not seen at all. */
@@ -118,9 +115,9 @@ function* rewound(walk: Walk, { route }: Target): Generator<Advance> {
   if (tipOf(walk.trail).number > route.from.number) yield { kind: "rewind", to: route.from };
 }
 
-function seen({ follower: { figures } }: Walk, { head }: Target): void {
-  figures.headBlock = head.number;
-  figures.headTimestamp = head.timestamp;
+function seen({ follower: { figures, heads } }: Walk): void {
+  figures.headBlock = heads.head?.number;
+  figures.headTimestamp = heads.head?.timestamp;
 }
 
 function sayDepth({ follower: { figures, finality }, options }: Walk): void {

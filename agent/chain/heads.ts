@@ -21,14 +21,19 @@ export interface Target extends Look {
 export interface Heads {
   /** The upstream that told the tip. */
   tipFrom: string | undefined;
-  /** Polls in a row that brought a shorter fork. */
+  /** The last head that is our tip or leads on from it. */
+  head: Block | undefined;
+  /** Polls in a row that brought a shorter fork, and that brought what only a second upstream's word speaks against. */
   shorter: number;
+  refuted: number;
 }
 
 /** A fork that an upstream denies is followed once it is this much longer than what that upstream has. */
 const OUTGROWN = 3;
 /** A fork below our height is a lagging upstream's, until it was told this often in a row (a chain that was set back). */
 const SHORTER_POLLS = 3;
+/** What one upstream says is refuted by another's word only so long, if that one has nothing new to say meanwhile. */
+const REFUTED_POLLS = 30;
 
 /**
  * The head to go to, or undefined where there is nothing new.
@@ -37,15 +42,18 @@ const SHORTER_POLLS = 3;
 export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
   const tip = trail.unfinal.at(-1) ?? trail.final;
   const first = await look(rpc, trail, {}, signal);
+  if (first.route.kind === "same") heads.head = first.head;
   const witness = witnessOf(rpc, first, tip, heads);
   const second =
     witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
   signal.throwIfAborted();
   const chosen = preferred(first, second, tip);
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
+  heads.refuted = isRefuted && chosen === undefined ? heads.refuted + 1 : 0;
   if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
   if (chosen === undefined) {
-    if (first.route.kind === "failed" && !isRefuted) throw first.route.error;
+    const isBelieved = !isRefuted || (heads.refuted > REFUTED_POLLS && hasOutgrown(first, second));
+    if (first.route.kind === "failed" && isBelieved) throw first.route.error;
     heads.shorter = 0;
     return undefined;
   }
@@ -53,6 +61,7 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   if (heads.shorter > 0 && heads.shorter < SHORTER_POLLS) return undefined;
   heads.shorter = 0;
   heads.tipFrom = chosen.upstream;
+  heads.head = chosen.head;
   return chosen;
 }
 

@@ -80,6 +80,24 @@ describe("logs that an upstream leaves out", () => {
     expect(await mined(chain, watcher, 14, 15)).toEqual(["a14", "a15 =a0(+7@11)"]);
   });
 
+  it("are looked for every few seconds where the chain stands still", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    await watcher.polls(3);
+    const asked = chain.calls.filter(asksLogs).length;
+    await watcher.polls(3);
+    expect(chain.calls.filter(asksLogs)).toHaveLength(asked);
+    chain.whims.clear();
+    watcher.tickMs = 4_000;
+    expect(await watcher.polls(2)).toBe("=a0(+7@11)");
+    chain.calls.length = 0;
+    await watcher.polls(3);
+    expect(chain.calls.filter(asksLogs)).toEqual([]);
+  });
+
   it("for ten blocks are found then", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);
@@ -474,6 +492,16 @@ describe("upstreams that disagree", () => {
     chain.draw("a1-b2..b201", "liar").draw("a200-a201-a202", "good");
     expect(await watcher.poll()).toBe("a201 a202");
     expect(chain.suspected).toEqual(["liar"]);
+  });
+
+  it("about what is final are not settled for ever by one that stands still", async () => {
+    const chain = new DrawnChain("one", "frozen");
+    const watcher = await followed(chain, "a1..a200");
+    chain.draw("a1-b2..b210", "one");
+    expect(await watcher.polls(20)).toBe("");
+    await expect(watcher.polls(20)).rejects.toMatchObject({ fault: { code: "chain.fork-below-finality" } });
+    chain.draw("a200-a201", "frozen");
+    expect(await watcher.poll()).toBe("a201");
   });
 
   it("as to the past never delay the present", async () => {

@@ -3,16 +3,15 @@
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
 import type { AccessEvent, Advance, BlockRef } from "../model.ts";
-import { type Doubt, dueAt } from "./doubts.ts";
+import { afterReading, type Doubt, dueNow } from "./doubts.ts";
 import { decodeLogs, inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
-import { parallel } from "./parallel.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
 import { hasWitness, logsOfBlock } from "./tip.ts";
-import { conflict, type Walk } from "./walk.ts";
+import { conflict, tipOf, type Walk } from "./walk.ts";
 
 /** What was read again; without `to` no block becomes final by it. */
 interface Reading {
@@ -27,40 +26,54 @@ interface Running {
 
 /** At most one reading of each kind. */
 export interface Second {
-  /** With what it was to settle. */
+  /** With what it is to settle. */
   doubts: { readonly running: Running; readonly doubts: readonly Doubt[] } | undefined;
   final: Running | undefined;
 }
 
-/** Begins what is due at this head. */
-export function begin(walk: Walk, target: Target): void {
-  const { follower } = walk;
-  const { second, finality, doubts } = follower;
-  const due = dueAt(target.head.number, doubts);
-  if (second.doubts === undefined && due.singly.length + due.together.length > 0) {
-    follower.doubts = due.rest;
-    const running = run(doubtful(walk, target, due.singly, due.together));
-    second.doubts = { running, doubts: doubts.filter((doubt) => !due.rest.includes(doubt)) };
+/** Begins what is due; `target` is absent where the head is an old one. */
+export function begin(walk: Walk, target: Target | undefined): void {
+  const { follower, options, trail } = walk;
+  const { second, finality } = follower;
+  const upstream = follower.heads.tipFrom;
+  const doubts = dueNow(follower.doubts, tipOf(trail).number, options.now());
+  if (second.doubts === undefined && doubts.length > 0 && upstream !== undefined) {
+    follower.doubts = follower.doubts.filter((doubt) => !doubts.includes(doubt));
+    const blocks = doubts.map(({ block }) => block);
+    second.doubts = { doubts, running: run(doubtful(walk, upstream, blocks)) };
   }
-  if (second.final === undefined && isDue(finality, target.head)) second.final = run(finalNow(walk, target));
+  if (target === undefined || second.final !== undefined || !isDue(finality, target.head)) return;
+  second.final = run(finalNow(walk, target));
 }
 
 /** Tells what is done. */
 export function* told(walk: Walk): Generator<Advance> {
-  const { follower } = walk;
-  const { doubts, final } = follower.second;
+  const { doubts, final } = walk.follower.second;
   const settled = doubts?.running.done;
   if (doubts !== undefined && settled !== undefined) {
-    follower.second.doubts = undefined;
+    walk.follower.second.doubts = undefined;
     if (settled !== "failed") yield* fitting(walk, settled);
-    else follower.doubts = [...follower.doubts, ...doubts.doubts.filter(({ block }) => isHeld(walk, block))];
+    keep(walk, doubts.doubts, settled === "failed");
   }
   if (final?.done !== undefined) {
-    follower.second.final = undefined;
+    walk.follower.second.final = undefined;
     if (final.done !== "failed") yield* fitting(walk, final.done);
     // Asked again with the next block, not sixteen later.
-    else follower.finality.askedAt = undefined;
+    else walk.follower.finality.askedAt = undefined;
   }
+}
+
+/** Puts back what is still in doubt. */
+function keep(walk: Walk, doubts: readonly Doubt[], hasFailed: boolean): void {
+  const { follower, options, trail } = walk;
+  const [head, nowMs] = [tipOf(trail).number, options.now()];
+  const left = doubts
+    .filter(({ block }) => isHeld(walk, block))
+    .map((doubt) => {
+      const isFound = follower.told.has(doubt.block.number);
+      return hasFailed ? { ...doubt, readAtMs: nowMs } : afterReading(doubt, head, nowMs, isFound);
+    });
+  follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];
 }
 
 /** Unfinal blocks up to the final one, at once: there is history to be read above them. */
@@ -107,21 +120,20 @@ function* fitting({ trail, follower, options }: Walk, { to, events }: Reading): 
   if (missed.length > 0 || end !== trail.final) yield { kind: "finalise", to: end, missed };
 }
 
-async function doubtful(
-  walk: Walk,
-  { upstream }: Target,
-  singly: readonly BlockRef[],
-  together: readonly BlockRef[],
-): Promise<Reading | undefined> {
+/** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
+const SINGLY = 4;
+
+async function doubtful(walk: Walk, upstream: string, blocks: readonly BlockRef[]): Promise<Reading | undefined> {
   const { rpc, contract, options, follower } = walk;
-  const [first, last] = [together.at(0), together.at(-1)];
+  const [first, last] = [blocks.at(0), blocks.at(-1)];
   return byTwo(walk, upstream, async (choice, ask) => {
-    const some = await parallel(singly, 4, (block) =>
-      logsOfBlock(rpc, contract, block, { ...choice, signal: options.signal }, follower.habits),
-    );
-    const events = decodeLogs(some.flatMap(({ value }) => value));
-    if (first === undefined || last === undefined) return events;
-    return [...events, ...(await inRange(walk, first.number, last.number, ask))];
+    if (blocks.length > SINGLY && first !== undefined && last !== undefined) {
+      return inRange(walk, first.number, last.number, ask);
+    }
+    follower.figures.rereads += blocks.length;
+    const asking = { ...choice, signal: options.signal };
+    const found = await Promise.all(blocks.map((block) => logsOfBlock(rpc, contract, block, asking, follower.habits)));
+    return decodeLogs(found.flatMap(({ value }) => value));
   });
 }
 

@@ -36,11 +36,11 @@ export async function* extended(walk: Walk, target: Target): AsyncGenerator<Adva
 }
 
 /** `isFresh`: read as soon as it was announced. */
-function doubted({ follower, contract }: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
+function doubted({ follower, contract, options }: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
   const { block, events } = step;
   if (block.number <= head.number - SETTLED_DEPTH) return step;
   const word = events.length > 0 ? undefined : emptiness(block, contract.address, contract.topics);
-  const doubt = doubtOf({ number: block.number, hash: block.hash }, word, isFresh);
+  const doubt = doubtOf({ number: block.number, hash: block.hash }, word, isFresh, options.now());
   if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
   return step;
 }

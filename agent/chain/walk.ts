@@ -76,7 +76,7 @@ export function newFollower(): Follower {
     },
     reach: newReach(),
     finality: newFinality(),
-    heads: { tipFrom: undefined, shorter: 0 },
+    heads: { tipFrom: undefined, head: undefined, shorter: 0, refuted: 0 },
     habits: { refusals: new Map(), hasBlooms: false },
     doubts: [],
     told: new Map(),
