@@ -22,6 +22,8 @@ export interface FinalBlock {
 
 export const FINAL_DEPTH = 64;
 const EVERY_BLOCKS = 16;
+/** A chain this long has more that is final than its genesis. */
+const OLD = 1_024;
 /** How soon a refused tag is tried again: providers change, and a refusal may have been an outage. */
 const RETRY_BLOCKS = 256;
 
@@ -45,7 +47,7 @@ export async function finalBlock(
   const byDepth = deep.number >= 0 ? deep : undefined;
   if (finality.isByDepth && head.number < finality.refusedAt + RETRY_BLOCKS) return byDepth;
   const claim = await tagged(rpc, signal);
-  finality.isByDepth = claim === undefined || isLatest(claim.value, head);
+  finality.isByDepth = claim === undefined || isMeaningless(claim.value, head);
   if (claim === undefined || finality.isByDepth) {
     finality.refusedAt = head.number;
     return byDepth;
@@ -55,9 +57,10 @@ export async function finalBlock(
   return witnessed(rpc, claim, deep, signal);
 }
 
-/** Some clients take any tag for `latest`. A chain that is final at once loses nothing by a depth. */
-function isLatest(claim: Block, head: Block): boolean {
-  return head.number > 0 && claim.number >= head.number && claim.number <= head.number + 3;
+/** Some clients take any tag for `latest`, and some for the genesis. A chain that is final at once loses nothing by a depth. */
+function isMeaningless(claim: Block, head: Block): boolean {
+  const isLatest = head.number > 0 && claim.number >= head.number && claim.number <= head.number + 3;
+  return isLatest || (claim.number === 0 && head.number > OLD);
 }
 
 /** Undefined where no upstream knows the tag, in whatever way it says so. */

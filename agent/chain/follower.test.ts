@@ -240,6 +240,31 @@ describe("finality", () => {
     expect(watcher.notices).toEqual([]);
   });
 
+  it.each([
+    ["the genesis of an old chain is none", 1_200, 1_136, true],
+    ["the genesis of a young one is", 900, 0, false],
+  ])("%s", async (_, height, final, isByDepth) => {
+    const chain = new DrawnChain().draw(`a1..a${height}`);
+    chain.finalDepth = 5_000;
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.follower.figures).toMatchObject({ finalizedBlock: final, usesDepthFallback: isByDepth });
+  });
+
+  it("that upstreams cannot agree on stops a long way before it begins", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a1200");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("two", ({ params }) => {
+      const block = json(chain, "0x470");
+      return params[0] === "0x470" ? { result: { ...block, hash: chain.block("a1").hash } } : undefined;
+    });
+    await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
+    expect(chain.calls.length).toBeLessThan(100);
+    chain.whims.clear();
+    await watcher.poll();
+    expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 1_136, cursorBlock: 1_200 });
+  });
+
   it("of a chain that has nothing but its genesis needs no fallback", async () => {
     const chain = new DrawnChain();
     const watcher = new Watcher(chain.rpc, 0);
@@ -266,8 +291,9 @@ describe("finality", () => {
     const watcher = new Watcher(chain.rpc, 0);
     const other = { result: { ...json(chain, "0x1a"), hash: chain.block("b26").hash } };
     chain.whims.set("one", ({ params }) => (lies.includes(String(params[0])) ? other : undefined));
-    await watcher.poll();
-    expect(watcher.trail.final.number).toBe(-1);
+    await watcher.polls(3);
+    expect(watcher.trail.final.number).toBeLessThan(1);
+    expect(watcher.notices).toEqual([{ kind: "conflict", block: 26, upstream: "one" }]);
     chain.whims.clear();
     chain.draw("a90..a106");
     await watcher.polls(2);

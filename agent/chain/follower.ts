@@ -52,7 +52,7 @@ export async function* follow(
     } catch (error) {
       options.signal.throwIfAborted();
       if (!(error instanceof Moved)) throw error;
-      if (tries === TRIES) throw contradiction(walk, error);
+      if (tries === TRIES) throw refused(walk, error.message);
     }
   }
 }
@@ -77,19 +77,25 @@ function isFar({ unfinal }: Trail, { head, route }: Target): boolean {
   return unfinal.length === 0 || head.number - route.from.number > RUN;
 }
 
+const LONG = 1_024;
+
 /** Reads all that is final by now. */
 async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
   const { rpc, options, follower } = walk;
   const { upstream, route } = target;
   const final = await finalBlock(rpc, target.head, follower.finality, options.signal);
   sayDepth(walk);
-  if (final === undefined || final.number <= route.from.number) return;
+  if (final !== undefined && final.number <= route.from.number) return;
   // What is told as history stays: the chain that we are about to follow must have this very block.
-  const { number, hash } = await headersOf(rpc, upstream, options.signal).at(final.number);
-  if ((final.hash ?? hash) !== hash || !passes(route.run, { number, hash })) {
-    conflict(walk, number, upstream);
+  const held = final && (await headersOf(rpc, upstream, options.signal).at(final.number));
+  const isHeld = held !== undefined && (final?.hash ?? held.hash) === held.hash && passes(route.run, held);
+  if (!isHeld) {
+    if (held !== undefined) conflict(walk, held.number, upstream);
+    // A short stretch can be followed as unfinal; a long one would never end.
+    if (target.head.number - route.from.number > LONG) throw refused(walk, "upstreams disagree about what is final");
     return;
   }
+  const { number, hash } = held;
   yield* rewound(walk, target);
   yield* finalised(walk, target, { number, hash });
   yield* history(walk, target, { number, hash });
@@ -125,14 +131,8 @@ function sayDepth({ follower: { figures, finality }, options }: Walk): void {
   figures.usesDepthFallback = finality.isByDepth;
 }
 
-function contradiction({ rpc, follower }: Walk, cause: Moved): AgentError {
+function refused({ rpc, follower }: Walk, problem: string): AgentError {
   const upstream = follower.heads.tipFrom ?? "none";
   rpc.suspect(upstream);
-  const fault = {
-    code: "chain.reply-refused",
-    method: "eth_getBlockByNumber",
-    upstream,
-    problem: cause.message,
-  } as const;
-  return new AgentError(fault, { cause });
+  return new AgentError({ code: "chain.reply-refused", method: "eth_getBlockByNumber", upstream, problem });
 }

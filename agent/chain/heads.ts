@@ -51,6 +51,7 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
   heads.refuted = isRefuted && chosen === undefined ? heads.refuted + 1 : 0;
   if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
+  else if (second?.route.kind === "failed" && first.route.kind !== "failed") rpc.suspect(second.upstream);
   if (chosen === undefined) {
     const isBelieved = !isRefuted || (heads.refuted > REFUTED_POLLS && hasOutgrown(first, second));
     if (first.route.kind === "failed" && isBelieved) throw first.route.error;

@@ -349,6 +349,17 @@ describe("an upstream that cannot filter by block hash", () => {
     await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
   });
 
+  it("is asked again after a while", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a50");
+    chain.whims.set("one", (call) => (byHash(call) ? refusal("invalid params", -32602) : undefined));
+    await mined(chain, watcher, 51, 60);
+    expect(chain.calls.filter(byHash)).toHaveLength(3);
+    chain.whims.clear();
+    await mined(chain, watcher, 61, 66);
+    expect(chain.calls.filter(byHash)).toHaveLength(3 + 3);
+  });
+
   it("now and then is still asked by it", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);
@@ -392,6 +403,14 @@ describe("an upstream's head", () => {
     const watcher = await followed(chain, "a1..a20");
     chain.draw("a20-a21-a22", "good");
     expect(await watcher.poll()).toBe("a21 a22");
+  });
+
+  it("that is made up beside one that stands still is held against its upstream", async () => {
+    const chain = new DrawnChain("good", "liar");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("c90..c99", "liar");
+    expect(await watcher.poll()).toBe("");
+    expect(chain.suspected).toEqual(["liar"]);
   });
 
   it("that flaps between two heights tells each block once", async () => {

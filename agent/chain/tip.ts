@@ -21,6 +21,9 @@ export interface Habits {
 
 /** For the tip: state-like haste, not that of a range. */
 const TIP_MS = 3_000;
+/** So often in a row a filter by hash is refused before it is tried only now and then. */
+const REFUSALS = 3;
+const RETRY_BLOCKS = 64;
 
 /**
  * An answer that the bloom speaks against is asked for once more, of another upstream where there is one, and that one
@@ -72,7 +75,7 @@ export async function logsOfBlock(
   const { refusals } = habits;
   const filter = { address: contract.address, topics: contract.topics };
   const upstream = choice.only ?? "";
-  if ((refusals.get(upstream) ?? 0) < 3) {
+  if ((refusals.get(upstream) ?? 0) < REFUSALS || block.number % RETRY_BLOCKS === 0) {
     try {
       const answer = await rpc.ask({ ...logs({ ...filter, blockHash: block.hash }), deadlineMs: TIP_MS }, choice);
       refusals.delete(upstream);

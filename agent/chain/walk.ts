@@ -57,6 +57,8 @@ export interface Follower {
   /** The log indices told of each unfinal block that had any. */
   readonly told: Map<number, Set<number>>;
   readonly second: Second;
+  /** The block of the last conflict that was told. */
+  conflictAt: number | undefined;
 }
 
 /** One poll at work; `trail` moves with every step that is told. */
@@ -81,6 +83,7 @@ export function newFollower(): Follower {
     doubts: [],
     told: new Map(),
     second: { doubts: undefined, final: undefined },
+    conflictAt: undefined,
   };
 }
 
@@ -141,6 +144,8 @@ function forget(follower: Follower, isGone: (block: { readonly number: number })
 
 /** Upstreams, or two answers of one, that cannot both be true. */
 export function conflict({ follower, options }: Walk, block: number, upstream: string): void {
+  if (follower.conflictAt === block) return;
+  follower.conflictAt = block;
   follower.figures.divergences++;
   options.onNotice?.({ kind: "conflict", block, upstream });
 }
