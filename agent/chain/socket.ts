@@ -108,12 +108,13 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
     closed.resolve();
   }
 
-  function ask({ id, text, deadlineMs }: WireRequest, stop: AbortSignal): Promise<unknown> {
+  function ask({ id, text }: WireRequest, stop: AbortSignal): Promise<unknown> {
     if (hasEnded) return Promise.reject(new Trouble("connect", "the connection has just closed"));
     const sentAt = performance.now();
     lastId = Math.max(lastId, id);
     stop.addEventListener("abort", () => {
-      if (waiting.delete(id) && performance.now() - sentAt >= deadlineMs * 0.9) doubtSince(sentAt);
+      const isLate = stop.reason instanceof Trouble && stop.reason.kind === "timeout";
+      if (waiting.delete(id) && isLate) doubtSince(sentAt);
     });
     return new Promise((resolve, reject) => {
       waiting.set(id, { resolve, reject });

@@ -38,7 +38,9 @@ export class Look implements AsyncDisposable {
     page.on("console", (message) => {
       // Chromium's own line for an answer of 4xx or 5xx: what the page makes of it is what counts.
       const isStatus = message.text().startsWith("Failed to load resource: the server responded");
-      if (message.type() === "error" && !isStatus) this.problems.push(message.text());
+      // Hosts join the lab while the page is open, and Chromium asks again what it had asked before.
+      const isOfTheLab = message.text() === "Failed to load resource: net::ERR_NETWORK_CHANGED";
+      if (message.type() === "error" && !isStatus && !isOfTheLab) this.problems.push(message.text());
       if (message.type() === "warning") this.problems.push(message.text());
     });
     page.on("pageerror", (error) => this.problems.push(String(error.stack)));
