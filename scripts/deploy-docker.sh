@@ -16,7 +16,8 @@
 #   --dry-run prints what it would do, and does nothing
 #
 # Settings come from the environment and from .env (see env.example); besides those there are HTTP_BIND (127.0.0.1),
-# DASHBOARD_HOSTS, NODE_MEMORY (1g), DEVNET_PORT (8545), DEPLOY_DIR (here; for .secrets and .deploy) and HEALTHY_WITHIN (90 s).
+# DASHBOARD_HOSTS, NODE_MEMORY (1g), DEVNET_PORT (8545), DEPLOY_DIR (here; for .secrets and .deploy), HEALTHY_WITHIN (90 s)
+# and NODE_OWNER: with it and CONTRACT_PRIVATE_KEY, deploy grants the nodes their tokens; otherwise it writes to no chain.
 # Exit: 0 done, 1 something failed or is unhealthy, 64 wrong usage, 69 this machine lacks something.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -41,12 +42,16 @@ act() {
   if [ -n "$dry_run" ]; then say "would: $*"; else "$@"; fi
 }
 
+# shellcheck source=scripts/deploy/settings.sh
+. scripts/deploy/settings.sh
 # shellcheck source=scripts/deploy/preflight.sh
 . scripts/deploy/preflight.sh
 # shellcheck source=scripts/deploy/images.sh
 . scripts/deploy/images.sh
 # shellcheck source=scripts/deploy/health.sh
 . scripts/deploy/health.sh
+# shellcheck source=scripts/deploy/grants.sh
+. scripts/deploy/grants.sh
 
 main() {
   verb='' devnet='' node_count='' yes='' dry_run='' services=()
@@ -70,44 +75,12 @@ main() {
     start | stop | restart | logs) ;;
     *) usage ;;
   esac
+  if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
   settle
   preflight
   [ "$verb" = status ] || [ "$verb" = logs ] || [ -n "$dry_run" ] || lock
   "verb_$verb"
 }
-
-# --- settings -----------------------------------------------------------------------------------
-
-# A setting of the environment, else of .env, whose lines are read and never run.
-setting() {
-  local value=${!1:-}
-  if [ -z "$value" ] && [ -f .env ]; then
-    value=$(sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1=[[:space:]]*//p" .env | tail -n 1 |
-      sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/([[:space:]]+#.*|[[:space:]]+)$//")
-  fi
-  printf %s "$value"
-}
-
-# What the present deployment was told.
-remembered() {
-  [ ! -f "$STATE/current/env" ] || sed -n "s/^$1=//p" "$STATE/current/env"
-}
-
-settle() {
-  if [ "$verb" != deploy ] && [ "$verb" != setup ] && [ "$verb" != build ]; then
-    devnet=${devnet:-$(remembered DEPLOYED_DEVNET)}
-    node_count=${node_count:-$(remembered DEPLOYED_NODES)}
-  fi
-  node_count=${node_count:-2}
-  local i
-  nodes=() rest=(mullvad-proxy monitoring)
-  for ((i = 0; i < node_count; i++)); do nodes+=("node-${LETTERS:i:1}"); done
-  [ "$node_count" = 1 ] || rest+=(web)
-  if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
-}
-
-wireguard_port() { echo $((51820 + $1)); }
-http_port() { echo $((8080 + $1 + ($1 > 1))); } # 8082 is the dashboard's
 
 # in_deployment <current|next|previous> <argument of compose>...
 in_deployment() {
@@ -120,11 +93,6 @@ in_deployment() {
   for name in $(compose_settings); do unset+=(-u "$name"); done
   env "${unset[@]}" "COMPOSE_FILE=$files" "COMPOSE_PROFILES=$(sed -n 's/^DEPLOYED_DEVNET=1$/devnet/p' "$of/env")" \
     "${compose[@]}" --project-directory "$PWD" -p "$PROJECT" --env-file "$of/env" "$@"
-}
-
-# Every setting that docker-compose.yml reads; no secret is among them.
-compose_settings() {
-  grep -oE '\$\{[A-Z0-9_]+' docker-compose.yml | cut -c 3- | sort -u
 }
 
 lock() {
@@ -140,32 +108,6 @@ verb_setup() {
   [ -d "$SECRETS" ] || act mkdir -m 0700 "$SECRETS"
   secret admin_token "$(setting ADMIN_TOKEN)"
   secret rpc_url "$(rpc_url)"
-}
-
-rpc_url() {
-  if [ -n "$devnet" ]; then
-    echo http://devnet:8545
-  elif [ -n "$(setting RPC_URL_FILE)" ]; then
-    cat "$(setting RPC_URL_FILE)"
-  else
-    setting RPC_URL
-  fi
-}
-
-# secret <name> <value>: a value that is given is written where it differs; one that is not is made once and kept.
-secret() {
-  local file=$SECRETS/$1 value=$2
-  if [ -z "$value" ]; then
-    [ ! -s "$file" ] || return 0
-    value=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')
-  fi
-  [ "$(cat "$file" 2>/dev/null)" != "$value" ] || return 0
-  say "writing .secrets/$1"
-  [ -z "$dry_run" ] || return 0
-  (umask 077 && printf '%s\n' "$value" >"$file.new")
-  # The containers' user reads it. Who is not root cannot give it away, and relies on the closed directory instead.
-  chown "$AGENT_UID" "$file.new" 2>/dev/null || chmod 0644 "$file.new"
-  mv "$file.new" "$file"
 }
 
 verb_build() { build_images; }
@@ -193,6 +135,7 @@ verb_deploy() {
       stop "there is no earlier deployment to go back to, so this one stays up: mend what the lines above say and deploy again"
     fi
     say "going back to the one before"
+    as_in current
     bring_up current || stop "that one is not healthy either: ./scripts/deploy-docker.sh logs"
     stop "the earlier deployment runs again"
   fi
@@ -202,64 +145,9 @@ verb_deploy() {
     mv "$STATE/next" "$STATE/current"
   fi
   forget_images
+  ! may_grant || grant_nodes
   say "deployed in $((SECONDS - started)) s"
   table || true
-}
-
-# Whether what is to be deployed is what was.
-is_deployed() {
-  diff -r "$STATE/next" "$STATE/current" >/dev/null 2>&1
-}
-
-# The compose files and their environment, as they will be deployed: settings of .env, and what was decided here.
-describe_deployment() {
-  local to=$STATE/next i name value
-  [ -z "$dry_run" ] || return 0
-  rm -rf "$to"
-  mkdir -m 0700 "$to"
-  # A host without IPv6 has no such settings, and no container there could have them.
-  if [ -d /proc/sys/net/ipv6 ]; then cp docker-compose.yml "$to/"; else sed '/^ *net\.ipv6\./d' docker-compose.yml >"$to/docker-compose.yml"; fi
-  [ "$node_count" -le 2 ] || more_nodes >"$to/nodes.yml"
-  local dashboard=() grants=()
-  for ((i = 0; i < node_count; i++)); do
-    dashboard+=("${nodes[i]}=${nodes[i]}:8080")
-    grants+=("${nodes[i]}:$(wireguard_port "$i"):$([ "$i" = 0 ] && echo gateway || echo node)")
-  done
-  {
-    for name in $(compose_settings); do
-      value=$(setting "$name")
-      # The local chain is another one than .env speaks of.
-      case $devnet$name in 1NETWORK) value=devnet ;; 1CHAIN_ID | 1CONTRACT_ADDRESS | 1START_BLOCK) value='' ;; esac
-      [ -z "$value" ] || echo "$name=$value"
-    done
-    echo "DEPLOYED_DEVNET=$devnet"
-    echo "DEPLOYED_NODES=$node_count"
-    echo "SECRETS_DIR=$SECRETS"
-    # A new URL starts the nodes anew: the file itself is not part of what compose compares.
-    echo "RPC_URL_SUM=$(sha256sum <"$SECRETS/rpc_url" | cut -c 1-16)"
-    echo "DASHBOARD_NODES=$(IFS=, && echo "${dashboard[*]}")"
-    echo "DEVNET_NODES=$(IFS=, && echo "${grants[*]}")"
-    image_settings
-  } >"$to/env"
-}
-
-# node-c and those behind it, in the terms of docker-compose.yml: its shared parts, repeated here by sed.
-more_nodes() {
-  local i node
-  sed -n '/^x-/,/^services:/p' "$STATE/next/docker-compose.yml"
-  for ((i = 2; i < node_count; i++)); do
-    node=${nodes[i]}
-    cat <<YAML
-  $node:
-    <<: *node
-    hostname: $node
-    environment: { <<: *settings, NODE_ID: $node, LISTEN_PORT: $(wireguard_port "$i"), ALLOWED_HOSTS: "$node,\${ALLOWED_HOSTS:-}" }
-    volumes: ["$node-state:/var/lib/dstack-vpn", "$node-config:/etc/wireguard"]
-    ports: ["$(wireguard_port "$i"):$(wireguard_port "$i")/udp", "\${HTTP_BIND:-127.0.0.1}:$(http_port "$i"):8080"]
-YAML
-  done
-  echo volumes:
-  for ((i = 2; i < node_count; i++)); do printf '  %s-state:\n  %s-config:\n' "${nodes[i]}" "${nodes[i]}"; done
 }
 
 # Node by node where nodes run already, so that a bad image stops at the first; then what depends on them.
@@ -284,13 +172,13 @@ up() {
     cat "$STATE/log"
     return 1
   }
-  healthy "$@"
+  healthy "${@:2}"
 }
 
 verb_start() {
   deployed
   act in_deployment current start "${services[@]}"
-  [ -n "$dry_run" ] || healthy current "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
+  [ -n "$dry_run" ] || healthy "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
 }
 
 verb_stop() {
@@ -303,7 +191,7 @@ verb_restart() {
   act in_deployment current restart "${services[@]}"
   # It lives in node-b's network namespace, which is a new one now.
   [[ " ${services[*]} " != *" node-b "* ]] || act in_deployment current restart web
-  [ -n "$dry_run" ] || healthy current "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
+  [ -n "$dry_run" ] || healthy "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
 }
 
 verb_status() {
@@ -322,9 +210,7 @@ verb_rollback() {
     say "would: start the deployment before this one"
     return
   fi
-  node_count=$(sed -n 's/^DEPLOYED_NODES=//p' "$STATE/previous/env")
-  devnet=$(sed -n 's/^DEPLOYED_DEVNET=//p' "$STATE/previous/env")
-  settle
+  as_in previous
   bring_up previous || stop "the earlier deployment is not healthy: ./scripts/deploy-docker.sh logs"
   mv "$STATE/current" "$STATE/next" && mv "$STATE/previous" "$STATE/current" && mv "$STATE/next" "$STATE/previous"
   table || true

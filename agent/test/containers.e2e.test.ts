@@ -1,18 +1,20 @@
 /** Ring 5: the real images, alone, in pairs, and deployed. */
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Interface } from "ethers";
 import { Network, type StartedNetwork, type StartedTestContainer } from "testcontainers";
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from "vitest";
 import { readArtifact } from "../../contracts/artifact.ts";
+import { NETWORKS } from "../config.ts";
 import { PrivateKey } from "../model.ts";
 import { type Lack, ready, startChain, startNode } from "./containers.ts";
 import { docker } from "./docker.ts";
-import { run, until } from "./lab/command.ts";
+import { type Running, run, start, until } from "./lab/command.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const CONTRACT = NETWORKS.devnet.contract;
 const PROJECT = `dstack-vpn-ring5-${process.pid}`;
 const deployDir = mkdtempSync(join(tmpdir(), "dstack-vpn-ring5-"));
 const deploy = (...args: readonly (string | Record<string, string>)[]) => {
@@ -85,7 +87,7 @@ describe("one node, hardened", () => {
   // Of tokens that are granted once, while every container here has a volume of its own.
   const keys = { "node-a": PrivateKey.generate(), "node-b": PrivateKey.generate() };
   const started: StartedTestContainer[] = [];
-  const start = async (name: keyof typeof keys, lacks: readonly Lack[] = [], settings = {}) => {
+  const startHere = async (name: keyof typeof keys, lacks: readonly Lack[] = [], settings = {}) => {
     const key = { WIREGUARD_PRIVATE_KEY: keys[name].reveal() };
     const node = await startNode(network, name, { lacks, settings: { ...key, ...settings } });
     started.push(node);
@@ -105,10 +107,10 @@ describe("one node, hardened", () => {
 
   it("is ready, as a user of its own that has NET_ADMIN and can get nothing else", async () => {
     const startedAt = performance.now();
-    const node = await start("node-a");
+    const node = await startHere("node-a");
     await until("node-a to be ready", 30_000, async () => (await ready(node)).status === "ready");
     console.log(`from docker run to ready: ${Math.round(performance.now() - startedAt)} ms`);
-    for (const pid of ["1", "$(grep -l dist/main.js /proc/[0-9]*/cmdline | cut -d/ -f3 | head -n 1)"]) {
+    for (const pid of ["1", "$(grep -l 'dist/[m]ain.js' /proc/[0-9]*/cmdline | cut -d/ -f3 | head -n 1)"]) {
       const { output } = await node.exec([
         "bash",
         "-c",
@@ -133,7 +135,7 @@ describe("one node, hardened", () => {
     async (lack, message) => {
       if (lack === "tun" && (await kernelHasWireguard())) return expect(lack).toBe("tun"); // nothing needs it there
       // Its token is a gateway's, and a gateway has to forward.
-      const node = await start("node-a", [lack]);
+      const node = await startHere("node-a", [lack]);
       const log = () => docker("logs", node.getId()).catch(String);
       await until(
         `${message}`,
@@ -145,7 +147,7 @@ describe("one node, hardened", () => {
   );
 
   it("two of them have a tunnel between them", async () => {
-    const [a, b] = await Promise.all([start("node-a"), start("node-b", [], { LISTEN_PORT: "51821" })]);
+    const [a, b] = await Promise.all([startHere("node-a"), startHere("node-b", [], { LISTEN_PORT: "51821" })]);
     for (const node of [a, b]) await until("ready", 30_000, async () => (await ready(node)).status === "ready");
     const ping = async (count: number) =>
       (await a.exec(["ping", "-n", "-c", `${count}`, "-i", "0.2", "10.213.0.2"])).output;
@@ -155,7 +157,6 @@ describe("one node, hardened", () => {
 });
 
 describe("the deployment", () => {
-  const contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
   const abi = new Interface(JSON.stringify(readArtifact("DstackAccessNFT").abi));
   const container = async (service: string) =>
     (
@@ -178,7 +179,7 @@ describe("the deployment", () => {
       method,
       args.map((arg) => (arg === "member" ? member : arg)),
     );
-    await rpc("eth_sendTransaction", [{ from: owner, to: contract, data }]);
+    await rpc("eth_sendTransaction", [{ from: owner, to: CONTRACT, data }]);
     await rpc("anvil_mine", ["0x1"]);
   };
   const publicKeyOf = async (service: string) =>
@@ -205,7 +206,9 @@ describe("the deployment", () => {
   it("keeps its secrets to itself", async () => {
     const secrets = join(deployDir, ".secrets");
     expect(statSync(secrets).mode & 0o777).toBe(0o700);
-    for (const name of readdirSync(secrets)) expect(statSync(join(secrets, name)).mode & 0o777).toBe(0o600);
+    // Only root can give the files to the containers' user; others rely on the directory.
+    const readable = process.getuid?.() === 0 ? 0o600 : 0o644;
+    for (const name of readdirSync(secrets)) expect(statSync(join(secrets, name)).mode & 0o777).toBe(readable);
     const key = (await exec("node-a", "entrypoint", "cat", "/var/lib/dstack-vpn/private.key")).trim();
     const token = (await run(["cat", join(secrets, "admin_token")])).trim();
     for (const service of ["node-a", "node-b", "monitoring", "devnet"]) {
@@ -245,7 +248,7 @@ describe("the deployment", () => {
     await until("an agent that is up for a while", 10_000, async () => (await uptime()) > 3);
     const ping = exec("node-a", "ping", "-n", "-i", "0.1", "-c", "100", "10.213.0.2");
     const node = await container("node-b");
-    const kill = "kill -9 $(grep -l dist/main.js /proc/[0-9]*/cmdline | cut -d/ -f3 | head -n 1)";
+    const kill = "kill -9 $(grep -l 'dist/[m]ain.js' /proc/[0-9]*/cmdline | cut -d/ -f3 | head -n 1)";
     await docker("exec", "-u", "51820", node, "bash", "-c", kill);
     const killedAt = performance.now();
     const isBack = async () => (await uptime()) < 3 && (await exec("node-b", "healthcheck")) !== "";
@@ -304,5 +307,39 @@ describe("the deployment", () => {
     // The first node showed it; nothing else was touched.
     const kept = (await running()).split("\n").filter((id) => before.includes(id));
     expect(kept.length).toBe(before.length - 1);
+  }, 300_000);
+});
+
+describe("on a chain of the operator's own", () => {
+  let chain: Running;
+  beforeAll(async () => {
+    chain = start(["node", join(ROOT, "scripts/devnet.ts")], { env: { ...process.env, DEVNET_HOST: "0.0.0.0" } });
+    await chain.says(/devnet.ready/, 30_000);
+  }, 40_000);
+  afterAll(async () => {
+    await deploy("cleanup", "--yes");
+    await chain.end("SIGTERM");
+  }, 100_000);
+
+  it("it writes nothing to the chain, says what to grant, and grants it where a key and an owner are given", async () => {
+    const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+    const machine = addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+    const settings = {
+      ...{
+        CHAIN_ID: "31337",
+        CONTRACT_ADDRESS: CONTRACT,
+        RPC_URL: `http://${machine}:8545`,
+        ALLOW_INSECURE_RPC: "true",
+      },
+    };
+    const said = await deploy("deploy", "--nodes", "1", settings);
+    expect(said).toMatch(/node-a waits for a grant[\s\S]*dstack-vpn grant --node-id node-a --key [A-Za-z0-9+/]{43}=/);
+
+    // anvil's first account, which deployed the contract there.
+    const key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    const owner = { CONTRACT_PRIVATE_KEY: key, NODE_OWNER: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8" };
+    const granted = await deploy("deploy", "--nodes", "1", { ...settings, ...owner });
+    expect(granted).toMatch(/granting node-a[\s\S]*node-a is healthy/);
+    expect(granted).not.toContain(key);
   }, 300_000);
 });

@@ -38,9 +38,9 @@ all_healthy() {
   done
 }
 
-# healthy <deployment> <service>...: false after HEALTHY_WITHIN seconds, or when one has ended.
+# healthy <service>...: false after HEALTHY_WITHIN seconds, or when one has ended.
 healthy() {
-  local deadline=$((SECONDS + HEALTHY_WITHIN)) service state left=("${@:2}") next
+  local deadline=$((SECONDS + HEALTHY_WITHIN)) service state left=("$@") next
   while [ ${#left[@]} -gt 0 ]; do
     next=()
     for service in "${left[@]}"; do
@@ -48,7 +48,7 @@ healthy() {
       case $state in
         healthy) say "  $service is healthy" ;;
         # On a real network nobody here can grant it: it runs, and says what it waits for.
-        waiting) if [ -n "$devnet" ]; then next+=("$service"); else say "  $service waits for a grant"; fi ;;
+        waiting) if [ -n "$devnet${patient:-}" ]; then next+=("$service"); else say "  $service waits for a grant"; fi ;;
         exited | dead | absent | restarting)
           say "  $service has ended ($state)"
           return 1
