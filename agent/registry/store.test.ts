@@ -249,6 +249,17 @@ describe("another chain's store", () => {
     await store.close();
   });
 
+
+  it("in which nothing was ever saved is bound to nobody: a first start may have had a wrong address", async () => {
+    const other = { ...identity, contract: `0x${"77".repeat(20)}` as typeof identity.contract };
+    await openStore(path, other).store.close();
+    const { store, ledger } = openStore(path, identity);
+    expect(ledger).toBeUndefined();
+    await store.save(start);
+    await store.close();
+    expect(faultOf(() => openStore(path, other))).toBe("store.other-chain");
+  });
+
   it("is known by a genesis block that was learned after opening", async () => {
     const { store } = openStore(path, { ...identity, genesis: undefined });
     store.bindGenesis(hashOf(7));

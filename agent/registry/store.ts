@@ -178,7 +178,12 @@ function* tokensIn(db: DatabaseSync) {
 // --- the file --------------------------------------------------------------------------------
 
 /** Opens the file, or makes it; holds its lock until closed, and no crash leaves the lock behind. */
-function connect(path: string, { chainId, contract }: Identity): DatabaseSync {
+function writeIdentity(db: DatabaseSync, { chainId, contract }: Identity): void {
+  db.prepare(PUT_META).run("chain_id", String(chainId));
+  db.prepare(PUT_META).run("contract", contract);
+}
+
+function connect(path: string, identity: Identity): DatabaseSync {
   const db = new DatabaseSync(path, { timeout: 0 });
   try {
     // Exclusive, and said before the log is first used: nobody else can open the file, and no index file is needed
@@ -189,8 +194,7 @@ function connect(path: string, { chainId, contract }: Identity): DatabaseSync {
     const isNew = db.prepare("SELECT 1 FROM sqlite_schema").get() === undefined;
     if (isNew) {
       db.exec(`BEGIN; ${TABLES}`);
-      db.prepare(PUT_META).run("chain_id", String(chainId));
-      db.prepare(PUT_META).run("contract", contract);
+      writeIdentity(db, identity);
       db.exec("COMMIT");
     }
     return db;
@@ -207,6 +211,11 @@ function checkIdentity(db: DatabaseSync, path: string, identity: Identity): Hash
   if (db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"] !== "ok") throw new rows.Unreadable("a page");
   const meta = textsIn(db, "meta");
   const genesis = meta.has("genesis") ? rows.hash(meta.get("genesis")) : undefined;
+  // Nothing was ever saved in it: a first start with a wrong address does not bind the file to that address.
+  if (!meta.has("final_number")) {
+    writeIdentity(db, identity);
+    return identity.genesis;
+  }
   const { chainId, contract } = identity;
   const [writtenId, writtenContract] = [rows.decimal(meta.get("chain_id")), rows.address(meta.get("contract"))];
   if (writtenId !== chainId) throw otherChain(path, "chain id", String(chainId), String(writtenId));
