@@ -265,6 +265,21 @@ describe("finality", () => {
     expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 1_136, cursorBlock: 1_200 });
   });
 
+  it("that contradicts our blocks is told of once", async () => {
+    const chain = new DrawnChain().draw("a1..a9-b10..b30 | a1..a90");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.finalDepth = 80;
+    await watcher.poll();
+    const other = { result: { ...json(chain, "0x1e"), hash: chain.block("b30").hash } };
+    chain.whims.set("one", ({ params }) => (params[0] === "finalized" ? other : undefined));
+    for (let number = 91; number < 115; number++) {
+      chain.draw(`a${number - 1}-a${number}`);
+      await watcher.poll();
+    }
+    expect(watcher.notices).toEqual([{ kind: "conflict", block: 30, upstream: "one" }]);
+    expect(watcher.trail.final.number).toBe(10);
+  });
+
   it("of a chain that has nothing but its genesis needs no fallback", async () => {
     const chain = new DrawnChain();
     const watcher = new Watcher(chain.rpc, 0);

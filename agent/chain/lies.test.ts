@@ -109,6 +109,18 @@ describe("logs that an upstream leaves out", () => {
     expect(await mined(chain, watcher, 21, 22)).toEqual(["a21", "a22 =a0(+7@11)"]);
   });
 
+  it("for longer still are found in between", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    await mined(chain, watcher, 12, 25);
+    chain.whims.clear();
+    watcher.tickMs = 4_000;
+    expect(await watcher.polls(2)).toBe("=a0(+7@11)");
+  });
+
   it("until they are final are found then", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);

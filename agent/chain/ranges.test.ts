@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
-import { DrawnChain } from "../test/drawn-chain.ts";
+import { DrawnChain, refusal } from "../test/drawn-chain.ts";
 import type { RawLog } from "./questions.ts";
 import { type AskRange, contradiction, rangeAsker, readRanges } from "./ranges.ts";
 import { newReach } from "./reach.ts";
@@ -58,6 +58,49 @@ describe("a range", () => {
     },
   );
 
+  it("is tried larger now and then, at the cost of one call each time", async () => {
+    const { ask, asked } = provider(0, capped(1_000));
+    await read(1, 400_000, ask);
+    expect(asked.filter(([from, to]) => to - from + 1 > 1_000).length).toBeLessThan(10);
+  });
+
+  it("that floods us is cut down to a tenth at once", async () => {
+    let floods = 0;
+    const ask: AskRange = async (from, to) => {
+      const crowded = Math.max(0, Math.min(to, 10_200) - Math.max(from, 10_101) + 1);
+      if (crowded * 300 > 8_000) {
+        floods++;
+        const fault = { code: "chain.reply-refused", method: "eth_getLogs", upstream: "one", problem: "8 MB" } as const;
+        throw new AgentError(fault);
+      }
+      const blocks = Array.from({ length: crowded }, (_, i) => Math.min(to, 10_200) - crowded + 1 + i);
+      return {
+        value: blocks.flatMap((block) => Array.from({ length: 300 }, (_, i) => log(block, i))),
+        upstream: "one",
+      };
+    };
+    expect(await read(1, 20_000, ask)).toHaveLength(30_000);
+    expect(floods).toBeLessThan(5);
+  });
+
+  it.each([
+    ["is read ahead once it is known", 0, 3],
+    ["is not read ahead while replies are long", 10, 1],
+  ])("%s", async (_, perBlock, expected) => {
+    let [asked, busy, busiest] = [0, 0, 0];
+    const { ask } = provider(perBlock);
+    const counted: AskRange = async (from, to) => {
+      busy++;
+      // What the first replies are like is not known before they are there.
+      if (++asked > 3) busiest = Math.max(busiest, busy);
+      await new Promise((resolve) => setImmediate(resolve));
+      busy--;
+      return ask(from, to);
+    };
+    await read(1, 2_000, counted, { ...newReach(), size: 99, isSettled: true });
+    expect(busiest).toBe(expected);
+  });
+
   it("of one block is all that some allow", async () => {
     const { ask, asked } = provider(2, capped(1));
     expect(await read(1, 500, ask)).toEqual(all(1, 500, 2));
@@ -109,7 +152,7 @@ describe("a range", () => {
     const { ask, asked } = provider(40, capped(1_000_000));
     const reach = { ...newReach(), size: 100 };
     await read(1, 2_000, ask, reach);
-    expect(Math.max(...asked.map(([from, to]) => (to - from + 1) * 40))).toBeLessThan(5_000);
+    expect(Math.max(...asked.slice(4).map(([from, to]) => (to - from + 1) * 40))).toBeLessThanOrEqual(2_500);
   });
 });
 
@@ -135,6 +178,15 @@ describe("a silent cut", () => {
     asked.length = 0;
     await read(1, 100, ask, { ...reach, size: 100 });
     expect(asked).toHaveLength(1);
+  });
+
+  it("makes the ranges smaller, and a false alarm only a little", async () => {
+    const cutting = provider(7, cut(1_000));
+    await read(1, 5_000, cutting.ask);
+    expect(cutting.asked.length).toBeLessThan(90);
+    const honest = provider(10, capped(100));
+    await read(1, 5_000, honest.ask);
+    expect(honest.asked.length).toBeLessThan(75);
   });
 
   it("of a single block is made good by another upstream", async () => {
@@ -189,6 +241,14 @@ describe("whom a range is asked of", () => {
     chain.whims.set("two", ({ method }) => (method === "eth_getLogs" ? { result: "nonsense" } : undefined));
     await rangeAsker(chain.rpc, contract, "two", signal)(1, 5);
     expect(names(chain)).toEqual(["two", "two", "one"]);
+  });
+
+  it("is nobody else where it is too wide: all would have to be asked each time", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a10");
+    const tooWide = refusal("block range is too wide");
+    chain.whims.set("one", ({ method }) => (method === "eth_getLogs" ? tooWide : undefined));
+    await expect(rangeAsker(chain.rpc, contract, "one", signal)(1, 5)).rejects.toBeInstanceOf(RpcError);
+    expect(names(chain)).toEqual(["one"]);
   });
 
   it("is never one whose head is below it: it would answer with nothing", async () => {

@@ -61,7 +61,7 @@ export function grow(reach: Reach, logs: number, remaining: number): void {
     settle(reach, Math.floor((size * MANY_LOGS) / logs));
     return;
   }
-  if (reach.isSettled && (++reach.answers < reach.patience || remaining < 10 * size)) return;
+  if (reach.isSettled && ++reach.answers < reach.patience) return;
   reach.isProbe = reach.isSettled;
   if (reach.isProbe) {
     // The cap may have been an outage's, or that of a crowded stretch of blocks.

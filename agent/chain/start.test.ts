@@ -1,0 +1,50 @@
+import { describe, expect, it } from "vitest";
+import type { Address } from "../model.ts";
+import { Down, rpcOver } from "../test/rpc-over.ts";
+import { type Backend, ScriptedChain } from "../test/scripted-chain.ts";
+import { ScriptedContract } from "../test/scripted-contract.ts";
+import { firstBlock } from "./start.ts";
+
+const SIGNAL = new AbortController().signal;
+const over = (backend: Backend) =>
+  rpcOver(
+    () => [{ name: "one" }],
+    () => backend,
+  );
+
+describe("the contract's first block", () => {
+  it.each([1, 2, 63, 64, 100])("is found at %d with few questions", async (deployedAt) => {
+    const chain = new ScriptedChain();
+    if (deployedAt > 1) chain.mine(deployedAt - 1);
+    const { address } = new ScriptedContract(chain);
+    chain.mine(100 - deployedAt);
+    let asked = 0;
+    const rpc = over((method, params) => {
+      asked++;
+      return chain.answer(method, params);
+    });
+    expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(deployedAt);
+    expect(asked).toBeLessThan(10);
+  });
+
+  it("is none where there is no contract", async () => {
+    const chain = new ScriptedChain();
+    chain.mine(9);
+    const nobody = `0x${"00".repeat(20)}` as Address;
+    await expect(firstBlock(over(chain.answer), nobody, 9, SIGNAL)).rejects.toMatchObject({
+      fault: { code: "chain.no-contract", contract: nobody, upstream: "one" },
+    });
+  });
+
+  it("cannot be found without old state, and waits out an upstream that is down", async () => {
+    const chain = new ScriptedChain({ stateDepth: 10 });
+    const { address } = new ScriptedContract(chain);
+    chain.mine(50);
+    const ask = (backend: Backend) => firstBlock(over(backend), address as Address, chain.head, SIGNAL);
+    await expect(ask(chain.answer)).rejects.toMatchObject({ fault: { code: "chain.no-start-block", upstream: "one" } });
+    const down: Backend = () => {
+      throw new Down();
+    };
+    await expect(ask(down)).rejects.toMatchObject({ fault: { code: "chain.request-failed" } });
+  });
+});
