@@ -150,14 +150,16 @@ verb_deploy() {
   table || true
 }
 
-# Node by node where nodes run already, so that a bad image stops at the first; then what depends on them.
+# The chain before those who follow it; node by node where nodes run already, so that a bad image stops at the first;
+# then what depends on them.
 bring_up() {
   local of=$1 chain=() node
   [ -z "$devnet" ] || chain=(devnet)
+  [ -z "$devnet" ] || up "$of" devnet || return 1
   if [ -z "$(container node-a)" ]; then
-    up "$of" "${chain[@]}" "${nodes[@]}" || return 1
+    up "$of" "${nodes[@]}" || return 1
   else
-    for node in "${chain[@]}" "${nodes[@]}"; do up "$of" "$node" || return 1; done
+    for node in "${nodes[@]}"; do up "$of" "$node" || return 1; done
   fi
   up "$of" "${rest[@]}" || return 1
   # Fewer nodes than before, or a chain of its own no longer.
