@@ -21,6 +21,10 @@ describe("a random walk", () => {
   it.each(seeds)("beside an upstream that also leaves logs out ends on the chain: seed %d", async (seed) => {
     await walk(seed, ["bad", "good"], (random, upstream) => (upstream === "bad" ? lossy(random) : undefined));
   });
+
+  it.each(seeds)("beside an upstream that lags, freezes and forks ends on the chain: seed %d", async (seed) => {
+    await walk(seed, ["stray", "good"], (random, upstream) => (upstream === "stray" ? unreliable(random) : undefined));
+  });
 });
 
 async function walk(
@@ -32,6 +36,7 @@ async function walk(
   const chain = new DrawnChain(...upstreams);
   const watcher = new Watcher(chain.rpc, 0);
   chain.finalDepth = 30;
+  chain.bloom = (["exact", "full", "none"] as const)[seed % 3] ?? "exact";
   let path = ["a0"];
   let forks = 0;
   const mine = (count: number, fork = path.at(-1)?.replace(/\d.*/, "") ?? "a") => {
@@ -43,6 +48,12 @@ async function walk(
   };
   const lag = (upstream: string) =>
     chain.draw(plain(path.at(-1 - pick(random, Math.min(6, path.length - 1)))), upstream);
+
+  const stray = (upstream: string) => {
+    const known = [...chain.blocks.values()].filter(({ number }) => number > path.length - 25);
+    const block = known[pick(random, known.length)];
+    if (block !== undefined) chain.heads.set(upstream, block);
+  };
 
   mine(3);
   for (let step = 0; step < STEPS; step++) {
@@ -60,6 +71,7 @@ async function walk(
       }
     } else if (what < 0.75 && upstreams.length === 1) lag("one");
     else if (what < 0.8) watcher.restart();
+    if (upstreams.includes("stray") && random() < 0.4) stray("stray");
     await watcher.poll().catch(() => {});
   }
   chain.whims.clear();
