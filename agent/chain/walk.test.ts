@@ -5,7 +5,7 @@ import { Down } from "../test/rpc-over.ts";
 import { Watcher } from "../test/watcher.ts";
 
 const STEPS = 60;
-const WALKS = 25;
+const WALKS = 10;
 /** Seeds that once found a fault stay here. */
 const REMEMBERED: readonly number[] = [];
 const FIRST = Number(process.env["WALK_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
