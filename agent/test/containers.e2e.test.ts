@@ -238,6 +238,14 @@ describe("the deployment", () => {
     expect(await member(page)).toContain("Hello 10.213.0.3, this is node-b");
     await expect(member("timeout 2 bash -c '</dev/tcp/node-b/80'")).rejects.toThrow();
 
+    // And where only TCP passes: to node-a through the proxy.
+    await docker(
+      ...["exec", "-d", `${PROJECT}-member`, "node", "/app/dist/proxy/main.js", "udp2tcp"],
+      ...["--udp-listen", "127.0.0.1:51899", "--tcp-forward", "mullvad-proxy:5001", "--nodelay"],
+    );
+    const throughTcp = `wg set wg0 peer ${await publicKeyOf("node-a")} endpoint 127.0.0.1:51899 allowed-ips 10.213.0.1/32`;
+    await member(`${throughTcp}; ping -n -c 10 -i 0.2 -W 2 10.213.0.1 | grep ' 0% packet loss'`);
+
     await transact("revokeNodeAccess", 3n);
     await until("the peer to be gone", 10_000, async () => !(await hasPeer(key)));
     expect(await member("ping -n -c 2 -i 0.2 -W 1 10.213.0.2 || true")).toMatch(/ 100% packet loss/);
