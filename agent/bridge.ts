@@ -5,7 +5,7 @@ import { readKeys } from "./chain/audit.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
-import { type AccessEvent, type Advance, AFTER_LOGS, type TokenId, ZERO_HASH } from "./model.ts";
+import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
@@ -116,7 +116,10 @@ function startOver(agent: Agent): void {
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   const { contract, startBlock } = agent.settings;
   const now = () => agent.now().steadyMs;
-  return { contract, startBlock, signal, now, onNotice: (notice) => tellNotice(agent, notice) };
+  // After a restart the follower has forgotten what it told, and the ledger has not.
+  const knows = ({ at }: AccessEvent) =>
+    agent.ledger.unfinal.some(({ events }) => events.some((event) => comparePositions(event.at, at) === 0));
+  return { contract, startBlock, signal, now, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
 
 /** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */

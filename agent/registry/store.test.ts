@@ -249,7 +249,6 @@ describe("another chain's store", () => {
     await store.close();
   });
 
-
   it("in which nothing was ever saved is bound to nobody: a first start may have had a wrong address", async () => {
     const other = { ...identity, contract: `0x${"77".repeat(20)}` as typeof identity.contract };
     await openStore(path, other).store.close();

@@ -14,7 +14,13 @@ import { Down } from "./rpc-over.ts";
 
 const EVENTS = process.env["FULL"] === "true" ? 20_000 : 2_000;
 /** Seeds that failed once stay here. */
-const SEEDS = [1, 20_261_121, 207_437, 894_353, ...(process.env["SEED"] ?? String(Date.now() % 1_000_000)).split(",").map(Number)];
+const SEEDS = [
+  1,
+  20_261_121,
+  207_437,
+  894_353,
+  ...(process.env["SEED"] ?? String(Date.now() % 1_000_000)).split(",").map(Number),
+];
 
 describe.each(["full", "plain"] as const)("a contract of the %s kind", (style) => {
   it.each(SEEDS)(
