@@ -98,13 +98,17 @@ verb_with() {
   flock 9
   # A network of its own, joined to this machine's in user space: what the engine does to it is seen nowhere else.
   unshare --net sleep infinity 9>&- &
-  local network=$! slirp status=0
+  local network=$! slirp inside status=0
   until [ "$(readlink "/proc/$network/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
   slirp4netns --configure --mtu=65520 --disable-host-loopback "$network" tap0 9>&- >"$DATA/slirp.log" 2>&1 &
   slirp=$!
+  nsenter --net="/proc/$network/ns/net" unshare --mount --pid --fork --kill-child --mount-proc -- "$0" inside "$@" <&0 &
+  inside=$!
+  # unshare takes no SIGTERM; with it goes everything inside, however this script is told to end.
   # shellcheck disable=SC2064 # these processes, whatever happens to the variables
-  trap "kill $slirp $network 2>/dev/null || true" EXIT
-  nsenter --net="/proc/$network/ns/net" unshare --mount --pid --fork --kill-child --mount-proc -- "$0" inside "$@" || status=$?
+  trap "kill -KILL $inside 2>/dev/null || true; kill $slirp $network 2>/dev/null || true" EXIT
+  trap 'exit 143' INT TERM HUP
+  wait $inside || status=$?
   exit $status
 }
 
