@@ -60,7 +60,9 @@ export function output(ended: Ended): string {
 }
 
 /** What to tell the operator. Standard error is quoted short, in one line, and without anything that might be a key. */
-function failure({ program, exit, stderr }: Ended): Fault {
+function failure({ program, exit, stdout, stderr: said }: Ended): Fault {
+  // wireguard-go logs its errors on standard output, behind a banner on standard error; nothing it prints is secret.
+  const stderr = program === "wireguard-go" ? `${said}\n${stdout}` : said;
   if (/Operation not permitted|Permission denied|not capable|must be root/i.test(stderr)) {
     return {
       code: "device.missing-privilege",
