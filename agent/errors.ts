@@ -88,7 +88,7 @@ export function describe(fault: Fault): string {
     case "chain.mass-removal-held":
       return `${fault.removals} removals in ten minutes (limit ${fault.limit}): each further one waits for a second witness`;
     case "self.no-token":
-      return `no active token is named ${fault.nodeId}: have the contract's owner run dstack-vpn grant --node-id ${fault.nodeId} --key ${fault.publicKey}`;
+      return `no active token is named ${fault.nodeId}: have the contract's owner run dstack-vpn grant --to OWNER --node-id ${fault.nodeId} --key ${fault.publicKey}`;
     case "self.key-mismatch":
       return `token ${fault.tokenId} is named ${fault.nodeId} but holds another key: have its owner run dstack-vpn set-key --token ${fault.tokenId} --key ${fault.publicKey}`;
     case "address.no-ipv6":
