@@ -343,7 +343,9 @@ describe("on a chain of the operator's own", () => {
       },
     };
     const said = await deploy("deploy", "--nodes", "1", settings);
-    expect(said).toMatch(/node-a waits for a grant[\s\S]*dstack-vpn grant --to OWNER --node-id node-a --key [A-Za-z0-9+/]{43}=/);
+    expect(said).toMatch(
+      /node-a waits for a grant[\s\S]*dstack-vpn grant --to OWNER --node-id node-a --key [A-Za-z0-9+/]{43}=/,
+    );
 
     // anvil's first account, which deployed the contract there.
     const key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
