@@ -27,6 +27,7 @@ stage() {
 
 finish() {
   [ $# = 0 ] || printf '\nFAILED: %s' "$@"
+  [ ! -s "$scratch/failed-tests" ] || { printf '\n\n' && cat "$scratch/failed-tests"; }
   printf '\n\n%d passed, %d failed\n' $passed $failed
   [ $failed = 0 ]
   exit
@@ -55,14 +56,28 @@ contract_tests() {
   return "$status"
 }
 
+# Writes the counts, and appends a paragraph per failed test, which finish() repeats: a log is often read from its end.
+# shellcheck disable=SC2016
+VITEST_REPORT='
+  const [from, count, failed] = process.argv.slice(1);
+  const report = JSON.parse(fs.readFileSync(from));
+  fs.writeFileSync(count, `${report.numPassedTests} ${report.numFailedTests}\n`);
+  for (const file of report.testResults) {
+    const tests = file.assertionResults.filter(({ status }) => status === "failed");
+    const broken = tests.length === 0 && file.status === "failed" ? [{ fullName: "did not load", failureMessages: [file.message] }] : tests;
+    for (const { fullName, failureMessages } of broken) {
+      const lines = failureMessages.join("\n").split("\n").slice(0, 4).map((line) => `    ${line.slice(0, 200)}`);
+      fs.appendFileSync(failed, [`${path.relative(".", file.name)}: ${fullName}`, ...lines, ""].join("\n"));
+    }
+  }'
+
 # vitest_run <command that ends in vitest run> [flag...]
 vitest_run() {
   rm -f "$scratch/vitest.json"
   "$@" --reporter=default --reporter=json --outputFile.json="$scratch/vitest.json"
   local status=$?
   # shellcheck disable=SC2016
-  node -p 'const r = JSON.parse(fs.readFileSync(process.argv[1])); `${r.numPassedTests} ${r.numFailedTests}`' \
-    "$scratch/vitest.json" >"$scratch/count" || return 1
+  node -e "$VITEST_REPORT" "$scratch/vitest.json" "$scratch/count" "$scratch/failed-tests" || return 1
   return "$status"
 }
 

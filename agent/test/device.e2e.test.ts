@@ -550,6 +550,10 @@ describe("a member that is connected", () => {
 });
 
 describe("the host around it", () => {
+  // A new namespace starts with what the machine has, and a Docker engine lets the machine forward.
+  const forwarding = (ipv4: 0 | 1, ipv6: 0 | 1) =>
+    sh(`echo ${ipv4} > /proc/sys/net/ipv4/ip_forward; echo ${ipv6} > /proc/sys/net/ipv6/conf/all/forwarding`);
+
   it("gets our firewall back where somebody flushed it, and no second one", async () => {
     await device.ensure(wanted);
     const table = await sh("nft list table inet dstack_vpn");
@@ -566,6 +570,7 @@ describe("the host around it", () => {
 
   it("forwards only where it should", async () => {
     const settings = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding";
+    await forwarding(0, 0);
     await device.ensure(wanted);
     expect(await sh(settings)).toBe("0\n0\n");
     expect((await device.ensure({ ...wanted, forwards: true })).repairs).toEqual([
@@ -576,9 +581,8 @@ describe("the host around it", () => {
   });
 
   it("says how to let it forward where it may not", async () => {
-    await sh(
-      "echo 0 > /proc/sys/net/ipv4/ip_forward; mount --bind -o ro /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys",
-    );
+    await forwarding(0, 1);
+    await sh("mount --bind -o ro /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys");
     const { faults } = await device.ensure({ ...wanted, forwards: true });
     expect(faults).toMatchObject([{ code: "device.missing-privilege", need: "IPv4 forwarding" }]);
   });
