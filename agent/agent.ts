@@ -3,6 +3,7 @@ import { type Follower, type Notice, newFollower } from "./chain/follower.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Settings } from "./config.ts";
 import type { AgentError, Fault, FaultCode } from "./errors.ts";
+import { type Freshness, initialFreshness } from "./freshness.ts";
 import {
   type Address,
   type Admitted,
@@ -121,6 +122,7 @@ export interface Agent extends Parts {
   held: { readonly generation: number; readonly keys: ReadonlySet<PublicKey> } | undefined;
   /** No fresh chain for `MAX_STALENESS`: nobody has access. */
   isTooStale: boolean;
+  freshness: Freshness;
   generation: number;
   lastAppliedAt: number | undefined;
   lastBackupAt: number | undefined;
@@ -200,6 +202,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     changedMeanwhile: undefined,
     held: undefined,
     isTooStale: false,
+    freshness: initialFreshness({ ...parts, ledger }),
     generation: lastGood?.conf.generation ?? 0,
     lastAppliedAt: undefined,
     lastBackupAt: undefined,

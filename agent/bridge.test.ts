@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
-import { followChain } from "./bridge.ts";
+import { followChain, judgeStaleness } from "./bridge.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -169,6 +169,61 @@ describe("MAX_STALENESS", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+});
+
+describe("what counts as a fresh chain for MAX_STALENESS", () => {
+  const env = { MAX_STALENESS: "60", NETWORK: "base" };
+  const judged = async () => {
+    await boot.poll();
+    await judgeStaleness(boot.agent);
+    return boot.holds(A);
+  };
+
+  it("is a new head, not an old one said again", async () => {
+    boot = new Boot({ env });
+    boot.grant(A);
+    expect(await judged()).toEqual([true]);
+    boot.clockMs += 59_000;
+    expect(await judged()).toEqual([true]);
+    boot.clockMs += 2_000;
+    expect(await judged()).toEqual([false]);
+    boot.chain.mine(1);
+    expect(await judged()).toEqual([true]);
+  });
+
+  it("is any complete poll on a devnet, which makes no block of its own accord", async () => {
+    boot = new Boot({ env: { ...env, NETWORK: "devnet" } });
+    boot.grant(A);
+    for (let i = 0; i < 4; i++) {
+      expect(await judged()).toEqual([true]);
+      boot.clockMs += 40_000;
+    }
+  });
+
+  it.each(["base", "devnet"])("is what the agent before a restart had, on %s", async (network) => {
+    boot = new Boot({ env: { ...env, NETWORK: network } });
+    boot.grant(A);
+    for (let i = 0; i < 5; i++) {
+      boot.chain.mine(network === "base" ? 1 : 0);
+      expect(await judged()).toEqual([true]);
+      boot.clockMs += 20_000;
+    }
+    await boot.restart();
+    boot.lie(() => {
+      throw new Down();
+    });
+    await judgeStaleness(boot.agent);
+    await boot.fullPass();
+    expect(boot.holds(A)).toEqual([true]);
+    boot.clockMs += 41_000;
+    await boot.restart();
+    await judgeStaleness(boot.agent);
+    await boot.fullPass();
+    expect(boot.holds(A)).toEqual([false]);
+    boot.lie();
+    boot.chain.mine(1);
+    expect(await judged()).toEqual([true]);
   });
 });
 

@@ -5,6 +5,7 @@ import { readKeys } from "./chain/audit.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
+import { freshen, freshnessNote, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
@@ -47,15 +48,15 @@ function ofAnotherChain({ store, settings }: Agent, { fault }: AgentError): Agen
   return new AgentError({ code: "store.other-chain", path: settings.stateDir, field, expected, got });
 }
 
-/** `MAX_STALENESS` is the operator's own choice: without a fresh chain for so long, nobody has access. */
-async function judgeStaleness(agent: Agent): Promise<void> {
+/** Suspends everybody when the chain has not been fresh for `MAX_STALENESS`, and resumes. */
+export async function judgeStaleness(agent: Agent): Promise<void> {
   const limitSeconds = agent.settings.maxStalenessSeconds;
   if (limitSeconds === undefined) return;
-  const silentMs = agent.now().steadyMs - (agent.headSeenMs ?? agent.startedMs);
-  const isTooStale = silentMs > limitSeconds * 1000;
+  const ageMs = stalenessMs(agent);
+  const isTooStale = ageMs > limitSeconds * 1000;
   if (isTooStale === agent.isTooStale) return;
   agent.isTooStale = isTooStale;
-  agent.log.warn({ seconds: Math.floor(silentMs / 1000) }, isTooStale ? "access.suspended" : "access.resumed");
+  agent.log.warn({ seconds: Math.floor(ageMs / 1000) }, isTooStale ? "access.suspended" : "access.resumed");
   await settle(agent, isTooStale ? [...agent.placed.keys()] : []);
   // Peers that were not ours to place go by a full pass.
   agent.tend.nudge();
@@ -97,6 +98,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   const unanswered = await readAnnouncedKeys(agent, [...announced], signal);
   if (announced.size > 0) await settle(agent, judge(agent).union(announced), seenMs);
   agent.followedMs = agent.now().steadyMs;
+  freshen(agent);
   if (!agent.isCaughtUp) caughtUp(agent);
   await save(agent);
   if (unanswered !== undefined) throw unanswered;
@@ -219,18 +221,22 @@ const KEPT = 200;
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
 export async function save(agent: Agent): Promise<void> {
   const { events, next } = agent.journal.after(agent.savedEntry);
-  if (agent.savedLedger === agent.ledger && events.length === 0) return;
+  const fresh = freshnessNote(agent);
+  if (agent.savedLedger === agent.ledger && events.length === 0 && Object.keys(fresh).length === 0) return;
   const genesis = agent.rpc.genesis();
   if (genesis !== undefined) agent.store.bindGenesis(genesis);
   const startedMs = agent.now().steadyMs;
-  const ledger = agent.ledger;
+  const { ledger, freshness } = agent;
   try {
-    const isNews = events.length > 0;
     const held = String(agent.held?.generation ?? "");
-    const journal = isNews ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {};
-    await agent.store.save(ledger, held === (agent.store.note("held") ?? "") ? journal : { ...journal, held });
+    await agent.store.save(ledger, {
+      ...fresh,
+      ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
+      ...(held === (agent.store.note("held") ?? "") ? {} : { held }),
+    });
     agent.savedLedger = ledger;
     agent.savedEntry = next;
+    if (Object.keys(fresh).length > 0) agent.freshness = { ...agent.freshness, notedMs: freshness.atMs };
     agent.metrics.committed(agent.now().steadyMs - startedMs);
     mended(agent, "store.unsaved", "store.corrupt");
   } catch (error) {

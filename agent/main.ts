@@ -6,7 +6,7 @@ import { backoffMs } from "./access.ts";
 import { holdAgain, resync, rollback } from "./actions.ts";
 import { type Agent, newAgent, report } from "./agent.ts";
 import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
-import { followChain, save } from "./bridge.ts";
+import { followChain, judgeStaleness, save } from "./bridge.ts";
 import { origin, tipOf } from "./chain/follower.ts";
 import { overlayPrefix } from "./chain/prefix.ts";
 import { connect, type UpstreamChange } from "./chain/rpc.ts";
@@ -143,6 +143,7 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
 /** The registry's last state is on the device before the chain is asked. @throws AgentError what only settings mend */
 async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
   agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
+  await judgeStaleness(agent);
   try {
     await fullPass(agent, signal);
   } catch (error) {

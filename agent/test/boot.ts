@@ -158,7 +158,7 @@ export class Boot {
       journal: createJournal({ now: () => 0 }),
       metrics: createMetrics(),
       log: createLog({ level: "fatal" }),
-      now: () => ({ wallMs: Date.now(), steadyMs: this.clockMs }),
+      now: () => ({ wallMs: Date.now() + this.clockMs, steadyMs: this.clockMs }),
     };
     const agent = newAgent(parts, ledger ?? emptyLedger(origin(0)), lastGood, ledger !== undefined);
     agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
