@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: "rings 0-3",
-          include: ["agent/**/*.test.ts", "contracts/**/*.test.ts", "monitoring/**/*.test.ts"],
+          include: ["agent/**/*.test.ts", "bench/**/*.test.ts", "contracts/**/*.test.ts", "monitoring/**/*.test.ts"],
           exclude: [ENDS, "node_modules"],
           maxWorkers: "100%",
           sequence: { groupOrder: 0 },
