@@ -10,6 +10,7 @@ export const contract = new Interface([
   "function setRole(uint256 tokenId, uint8 role)",
   "function setEndpoint(uint256 tokenId, string endpoint)",
   "function transferContractOwnership(address newOwner)",
+  "function acceptOwnership()",
   "error InvalidNodeId(string nodeId)",
   "error NodeIdTaken(string nodeId, uint256 tokenId)",
   "error InvalidPublicKey(string wireguardPublicKey)",
@@ -24,6 +25,31 @@ export const contract = new Interface([
   "error ERC721NonexistentToken(uint256 tokenId)",
   "error ERC721InvalidReceiver(address receiver)",
 ]);
+
+/**
+ * What is to be said of a contract that cannot do it; undefined where it can, or where its code does not tell.
+ * @param code the contract's, as hex; a proxy's holds none of the functions, `ownerOf` neither
+ */
+export function lacking(code: string, method: string): string | undefined {
+  const wanted = contract.getFunction(method);
+  if (wanted === null || dispatches(code, wanted.selector) || !dispatches(code, OWNER_OF)) return undefined;
+  return `has no function ${wanted.format("sighash")}${INSTEAD[method] ?? ""}`;
+}
+
+const OWNER_OF = "0x6352211e";
+
+const INSTEAD: Readonly<Record<string, string>> = {
+  updatePublicKey: ": there a key is part of the grant, so ask its owner for a token with the new one",
+  setRole: ": roles there come from the nodes' settings GATEWAYS and PEER_ENDPOINTS",
+  setEndpoint: ": endpoints there come from the nodes' setting PEER_ENDPOINTS",
+  acceptOwnership: ": there transfer-ownership alone has changed hands already",
+};
+
+/** PUSH4 and the selector, by which Solidity tells functions apart; leading zero bytes make it a shorter push. */
+function dispatches(code: string, selector: string): boolean {
+  const bytes = selector.slice(2).replace(/^(00)+/, "");
+  return code.includes((0x5f + bytes.length / 2).toString(16) + bytes);
+}
 
 /** Why the contract refuses, in plain words. @param revert its data as hex, where the upstream sent any */
 export function refusal(revert: string | undefined): string {

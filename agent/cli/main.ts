@@ -3,10 +3,12 @@
 import { Command } from "commander";
 import { agentCommands } from "./agents.ts";
 import { configCommand } from "./config-command.ts";
+import { discreet, refuseSecrets } from "./discreet.ts";
 import { EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
 import { keysCommand } from "./keys.ts";
 import { remark } from "./output.ts";
+import { acceptCommand } from "./ownership.ts";
 import { tokenCommands } from "./tokens.ts";
 
 const program = new Command("dstack-vpn")
@@ -18,14 +20,26 @@ const program = new Command("dstack-vpn")
     `\nSettings come from the environment, as in env.example: NETWORK, RPC_URL, CONTRACT_ADDRESS.\n${EXIT_CODES}`,
   );
 
-for (const command of [keysCommand(), ...grantCommands(), ...tokenCommands(), configCommand(), ...agentCommands()]) {
-  program.addCommand(command.exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"));
+const output = { outputError: (message: string, write: (text: string) => void) => write(discreet(message)) };
+
+for (const command of [
+  keysCommand(),
+  ...grantCommands(),
+  acceptCommand(),
+  ...tokenCommands(),
+  configCommand(),
+  ...agentCommands(),
+]) {
+  program.addCommand(
+    command.configureOutput(output).exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"),
+  );
 }
-program.exitOverride().showHelpAfterError("(see --help)");
+program.configureOutput(output).exitOverride().showHelpAfterError("(see --help)");
 
 // A reader that has seen enough, `head` for one, is no failure.
 process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => process.exit(code === "EPIPE" ? 0 : 1));
 try {
+  refuseSecrets(process.argv.slice(2));
   await program.parseAsync();
 } catch (error) {
   const { exit, text } = ending(error);

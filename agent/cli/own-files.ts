@@ -34,6 +34,13 @@ export function readKey(path: string): PrivateKey {
   return key;
 }
 
+/** A file that somebody else made. @throws Failure */
+export function readText(path: string): string {
+  const text = readIfThere(path);
+  if (text === undefined) throw new Failure(EXIT.failed, `there is no ${path}`);
+  return text;
+}
+
 function writeNew(path: string, text: string): void {
   let isOurs = false;
   try {
