@@ -9,9 +9,19 @@ import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 import { ScriptedChain } from "../agent/test/scripted-chain.ts";
 import { ScriptedContract } from "../agent/test/scripted-contract.ts";
-import { type Asked, type Deed, keyOf, type Mined, type Order, ownerOf, type ServedOptions, steadyMs } from "./rpc.ts";
+import {
+  type Asked,
+  type Deed,
+  FINAL_DEPTH,
+  keyOf,
+  type Mined,
+  type Order,
+  ownerOf,
+  type Range,
+  type ServedOptions,
+  steadyMs,
+} from "./rpc.ts";
 
-const FINAL_DEPTH = 64;
 const options = JSON.parse(process.argv[2] ?? "{}") as ServedOptions;
 const chain = new ScriptedChain({ chainId: 31_337, finalizedDepth: FINAL_DEPTH });
 const contract = new ScriptedContract(chain, { multicall: options.multicall ?? true });
@@ -19,6 +29,7 @@ const subscribers = new Map<WebSocket, string>();
 const kept = new Map<string, Buffer>();
 const calls = new Map<string, number>();
 let asked: Asked[] = [];
+let ranges: Range[] = [];
 let granted = 0;
 
 populate();
@@ -83,9 +94,10 @@ function carriedOut(order: Order): unknown {
       chain.mine(order.count);
       return mined([]);
     case "count": {
-      const counted = { calls: Object.fromEntries(calls), asked };
+      const counted = { calls: Object.fromEntries(calls), asked, ranges };
       calls.clear();
       asked = [];
+      ranges = [];
       return counted;
     }
   }
@@ -125,6 +137,7 @@ function outcome(method: string, params: readonly unknown[]): Buffer {
   if (method !== "eth_getLogs") return inside(method, params);
   const { fromBlock, toBlock } = params[0] as { fromBlock?: string; toBlock?: string };
   const [from, to] = [Number(fromBlock), Number(toBlock)];
+  if (fromBlock !== undefined && toBlock !== undefined) ranges.push([fromBlock, toBlock]);
   if (options.maxRange !== undefined && to - from >= options.maxRange) {
     const message = `block range is too wide: at most ${options.maxRange} blocks`;
     return Buffer.from(`"error":${JSON.stringify({ code: -32_602, message })}`);

@@ -9,7 +9,7 @@ export interface ServedOptions {
   /** The node's own token: the first, with the role of a node. */
   readonly self?: { readonly nodeId: string; readonly publicKey: string };
   readonly perBlock?: number;
-  /** After the last grant; 64, which is how far `finalized` is behind the head, unless said otherwise. */
+  /** After the last grant; `FINAL_DEPTH` unless said otherwise. */
   readonly emptyBlocks?: number;
   /** As a provider does: a wider range of `eth_getLogs` is refused. */
   readonly maxRange?: number;
@@ -17,6 +17,9 @@ export interface ServedOptions {
   /** Where to listen: 127.0.0.1, or the lab's own address. */
   readonly host?: string;
 }
+
+/** How far `finalized` is behind the head. */
+export const FINAL_DEPTH = 64;
 
 export interface Deed {
   readonly tokenId: string;
@@ -37,6 +40,16 @@ export interface Asked {
   readonly head: number;
 }
 
+/** Of one `eth_getLogs`, as it was asked. */
+export type Range = readonly [from: string, to: string];
+
+export interface Counted {
+  /** By method. */
+  readonly calls: Readonly<Record<string, number>>;
+  readonly asked: readonly Asked[];
+  readonly ranges: readonly Range[];
+}
+
 export type Order =
   | { readonly kind: "grant"; readonly count: number }
   | { readonly kind: "revoke"; readonly tokenIds: readonly string[] }
@@ -53,8 +66,8 @@ export interface ServedChain extends AsyncDisposable {
   grant(count: number): Promise<Mined>;
   revoke(tokenIds: readonly string[]): Promise<Mined>;
   mine(count: number): Promise<Mined>;
-  /** Since the last time: calls by method, and every question for the head. */
-  counted(): Promise<{ readonly calls: Readonly<Record<string, number>>; readonly asked: readonly Asked[] }>;
+  /** Since the last time. */
+  counted(): Promise<Counted>;
 }
 
 export async function serveChain(options: ServedOptions): Promise<ServedChain> {
