@@ -108,6 +108,12 @@ describe.skipIf(isSkipped)("in front of real agents, the page", () => {
     await look.shoot("quarantine");
   });
 
+  it("could not turn a string into elements if it tried", async () => {
+    const tried = look.page.evaluate(`new DOMParser().parseFromString("<b>", "text/html")`);
+    await expect(tried).rejects.toThrow(/TrustedHTML/);
+    expect(look.problems.pop()).toMatch(/TrustedHTML/);
+  });
+
   it("keeps to one kind or one node when asked", async () => {
     await look.page.selectOption("#journal-kind", "quarantine");
     await look.says("#journal-note", /^1 entry/);
