@@ -11,7 +11,7 @@ const ROOMS = ["chain", "registry", "wireguard", "observe"];
 const DOORS = {
   chain: ["rpc", "transport", "socket", "upstream", "gate", "wakeup"],
   registry: ["store"],
-  wireguard: ["device", "files"],
+  wireguard: ["device", "files", "host"],
   observe: ["server", "log", "output", "process"],
 };
 const isDoor = (path: string) =>
@@ -38,7 +38,7 @@ const BUILTINS: Readonly<Record<string, RegExp>> = {
   cluster: /^$/,
   dgram: /^$/,
   dns: /^wireguard\/resolver\.ts$/,
-  fs: /^(config|main|registry\/store|wireguard\/files|observe\/(output|process)|cli\/.*)\.ts$/,
+  fs: /^(config|main|registry\/store|wireguard\/(files|host)|observe\/(output|process)|cli\/.*)\.ts$/,
   http: /^(chain\/transport|observe\/server|cli\/.*)\.ts$/,
   https: /^(chain\/transport|cli\/.*)\.ts$/,
   net: /^(chain\/transport|observe\/server)\.ts$/,

@@ -9,7 +9,7 @@ import { AgentError } from "../errors.ts";
 import { type Cidr, type Peer, type PublicKey, prefixOf } from "../model.ts";
 import { type Ended, isAbsent, notInstalled, output, setArguments } from "./commands.ts";
 import { type DeviceState, dumpReader } from "./dump.ts";
-import { inputFile, kernelSetting } from "./files.ts";
+import { inputFile, kernelSetting } from "./host.ts";
 import { type DeviceOptions, type Ensured, Interface, type WantedInterface } from "./interface.ts";
 import type { Change } from "./plan.ts";
 

@@ -21,7 +21,7 @@ import { AgentError } from "../errors.ts";
 import { PrivateKey } from "../model.ts";
 import { cidr, drawn, peersOf } from "../test/peers.ts";
 import type { Conf } from "./conf.ts";
-import { type Files, type Generation, inputFile, isUdpPortTaken, loadPrivateKey, openFiles } from "./files.ts";
+import { type Files, type Generation, loadPrivateKey, openFiles } from "./files.ts";
 
 let root: string;
 let files: Files;
@@ -249,16 +249,4 @@ describe("the private key", () => {
     await loadPrivateKey(path(), fresh);
     expect(readdirSync(join(root, "state"))).toEqual(["private.key"]);
   });
-});
-
-it("an input file can be opened through its descriptor, and has no name", async () => {
-  const file = await inputFile("secret\n");
-  expect(readFileSync(`/proc/self/fd/${file.fd}`, "utf8")).toBe("secret\n");
-  expect((await file.stat()).nlink).toBe(0);
-  expect((await file.stat()).mode & 0o777).toBe(0o600);
-  await file.close();
-});
-
-it("a UDP port that nobody has is free", async () => {
-  expect(await isUdpPortTaken(1)).toBe(false);
 });

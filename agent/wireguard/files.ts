@@ -1,10 +1,10 @@
 /**
- * The door to files: `wg0.conf` and its backups, the private key, and what the kernel shows as files.
+ * The door to files: `wg0.conf` and its backups, and the private key.
  * Whatever is on disk may have been cut, edited or replaced by somebody: it is read whole and checked, or not used.
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { type Peer, PrivateKey } from "../model.ts";
@@ -66,7 +66,9 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
     const draft = draftIn(backupDir);
     await mkdir(backupDir, { recursive: true, mode: 0o700 });
     try {
-      await copyFile(path, draft);
+      // A name that is there may be a pipe, whose opening would never end.
+      await rm(draft, { force: true });
+      await copyFile(path, draft, constants.COPYFILE_EXCL);
       await flush(draft);
       await rename(draft, join(backupDir, backupName(interfaceName, conf)));
       await flush(backupDir);
@@ -147,7 +149,10 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
  * @throws AgentError key.unreadable | key.lost
  */
 export async function loadPrivateKey(path: string, evidence: () => Promise<string | undefined>): Promise<PrivateKey> {
-  const text = await readFile(path, "latin1").catch(absentIs<string | undefined>(undefined)).catch(unreadable(path));
+  // Not blocking, for a pipe would wait for its writer.
+  const text = await readFile(path, { encoding: "latin1", flag: READABLE })
+    .catch(absentIs<string | undefined>(undefined))
+    .catch(unreadable(path));
   if (text !== undefined) {
     const key = PrivateKey.parse(text);
     const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
@@ -174,64 +179,8 @@ export async function loadPrivateKey(path: string, evidence: () => Promise<strin
   return loadPrivateKey(path, evidence);
 }
 
-/** A sysctl by its path below `/proc/sys`; undefined where this kernel has none. */
-export async function kernelSetting(name: string): Promise<string | undefined> {
-  return (await readFile(`/proc/sys/${name}`, "latin1").catch(() => undefined))?.trim();
-}
-
-/** False where it may not be written. */
-export async function setKernelSetting(name: string, value: string): Promise<boolean> {
-  const file = await open(`/proc/sys/${name}`, "w").catch(() => undefined);
-  if (file === undefined) return false;
-  return file
-    .writeFile(value)
-    .then(
-      () => true,
-      () => false,
-    )
-    .finally(() => file.close());
-}
-
-/** When a process was started, in clock ticks since the boot; undefined where it is gone, or dead and not yet buried. */
-export async function processStart(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => "");
-  // Behind the name in parentheses, which may hold anything: state is field 3 and starttime field 22; proc_pid_stat(5).
-  const [state = "Z", ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return /^[ZX]/.test(state) ? undefined : rest[18];
-}
-
-/** Whether a socket of this network namespace has the UDP port. */
-export async function isUdpPortTaken(port: number): Promise<boolean> {
-  const local = new RegExp(`^ *[0-9]+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, "0")} `, "m");
-  const tables = ["/proc/net/udp", "/proc/net/udp6"].map((table) => readFile(table, "latin1").catch(() => ""));
-  return (await Promise.all(tables)).some((text) => local.test(text));
-}
-
-/**
- * A file without a name that holds `text`, for a child's standard input: Node's pipes are sockets, which `/dev/stdin`
- * cannot open. In memory where there is such a place; a private key passes through it.
- */
-export async function inputFile(text: string): Promise<FileHandle> {
-  for (const directory of ["/dev/shm", "/run", "/tmp"]) {
-    const path = join(directory, `.dstack-vpn.${randomBytes(8).toString("hex")}`);
-    const file = await open(path, "wx+", 0o600).catch(() => undefined);
-    if (file === undefined) continue;
-    try {
-      await rm(path);
-      // At a position, which leaves the offset at the start: not every program opens /dev/stdin anew.
-      await file.write(text, 0);
-      return file;
-    } catch {
-      await file.close();
-    }
-  }
-  throw new AgentError({
-    ...{ code: "device.missing-privilege", need: "a place for a temporary file" },
-    mend: "mount a tmpfs at /dev/shm, /run or /tmp",
-  });
-}
-
 const TEMPORARY = ".tmp";
+const READABLE = constants.O_RDONLY | constants.O_NONBLOCK;
 /** A file of 65,536 peers has 12 MB. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
@@ -267,8 +216,10 @@ async function replace(draft: string, path: string): Promise<void> {
   }
 }
 
+const WRITABLE = constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 async function overwrite(path: string, from: string): Promise<void> {
-  const [source, target] = [await open(from, "r"), await open(path, constants.O_WRONLY | constants.O_NOFOLLOW)];
+  const [source, target] = [await open(from, "r"), await open(path, WRITABLE)];
   try {
     let length = 0;
     for await (const chunk of source.createReadStream({ autoClose: false })) {
@@ -298,7 +249,7 @@ async function usable(path: string): Promise<Generation | undefined> {
 /** Reads no link, no pipe and nothing endless. @throws ConfError, or the file system's error */
 async function parse(path: string, onPeer: (peer: Peer) => void): Promise<Conf> {
   const reader = confReader(onPeer);
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const file = await open(path, READABLE | constants.O_NOFOLLOW);
   try {
     const { size } = await file.stat();
     if (size > MAX_BYTES) throw new Error("too long");

@@ -7,8 +7,9 @@ import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
 import { type Ended, isAbsent, isPortTaken, isUnknownType, output } from "./commands.ts";
 import type { Run } from "./device.ts";
 import type { DeviceState } from "./dump.ts";
-import { isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./files.ts";
+
 import { TABLE } from "./firewall.ts";
+import { isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./host.ts";
 import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
 
 export interface WantedInterface extends WantedLink {
