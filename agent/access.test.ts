@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { settle } from "./access.ts";
 import { witnessRemovals } from "./auditing.ts";
 import type { TokenId } from "./model.ts";
+import { tendDevice } from "./tend.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 
 const [A, B, C] = [keyOf(1), keyOf(2), keyOf(3)] as const;
@@ -21,6 +22,86 @@ describe("a device that is busy", () => {
     release();
     await Promise.all([first, second]);
     expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+});
+
+describe("a crowd that is granted at once", () => {
+  const crowd = Array.from({ length: 2_500 }, (_, i) => keyOf(100 + i));
+  /** As main does: the loop over the device beside the one over the chain. */
+  const tending = async (work: () => Promise<void>) => {
+    const stop = new AbortController();
+    const loop = tendDevice(boot.agent, stop.signal);
+    await work().finally(() => stop.abort());
+    await loop;
+  };
+
+  it("is added without holding up a revoke, and nothing is verified before the last one is there", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.grant(...crowd);
+    await boot.poll();
+    expect(boot.device.peers.size).toBeLessThan(crowd.length);
+    expect(boot.agent.isVerified).toBe(false);
+    await tending(async () => {
+      await boot.until(() => boot.device.peers.size > 1_000);
+      boot.contract.revoke(a);
+      boot.contract.mine();
+      await boot.poll();
+      expect(boot.holds(A)).toEqual([false]);
+      expect(boot.device.peers.size).toBeLessThan(crowd.length);
+      expect(boot.agent.isVerified).toBe(false);
+      await boot.until(() => boot.agent.isVerified);
+    });
+    expect(boot.device.peers.size).toBe(crowd.length);
+    expect(boot.device.added).toHaveLength(crowd.length + 1);
+  });
+
+  it("is there but for the one that the device refuses", async () => {
+    boot = new Boot();
+    await boot.fullPass();
+    boot.device.refuses.add(crowd[1_700] ?? A);
+    boot.grant(...crowd);
+    await boot.poll();
+    expect(await boot.fullPass()).toMatchObject({ fault: { code: "device.command-failed" } });
+    expect(boot.device.peers.size).toBe(crowd.length - 1);
+    expect(boot.agent.waiting.size).toBe(1);
+    expect(boot.agent.isVerified).toBe(false);
+  });
+
+  it("comes back in slices to a device that lost it, and a slice that fails takes nobody back", async () => {
+    boot = new Boot();
+    boot.grant(...crowd);
+    await boot.poll();
+    await boot.fullPass();
+    const refused = crowd[1_700] ?? A;
+    boot.device.peers.clear();
+    boot.device.refuses.add(refused);
+    await boot.fullPass();
+    expect(boot.device.peers.size).toBe(crowd.length - 1);
+    expect(boot.agent.isVerified).toBe(false);
+    boot.device.refuses.clear();
+    await boot.fullPass();
+    expect(boot.agent.isVerified).toBe(true);
+  });
+
+  it("revoked at once goes without waiting for another pass, and a key that changes hands keeps its session", async () => {
+    boot = new Boot({ style: "plain" });
+    const ids = boot.grant(...crowd);
+    await boot.poll();
+    await boot.fullPass();
+    // Their keys are granted anew in the same block.
+    const heirs = crowd.slice(0, 1_250);
+    for (const id of ids.slice(0, 1_250)) boot.contract.revoke(id);
+    for (const [i, key] of heirs.entries()) boot.contract.grant(ownerOf(i + 5_000), `heir-${i}`, key);
+    boot.contract.mine();
+    await boot.poll();
+    for (const id of boot.agent.doubtful.keys()) boot.agent.witnessed.add(id);
+    await settle(boot.agent, [...boot.agent.doubtful.keys()]);
+    await boot.fullPass();
+    expect(boot.device.added).toHaveLength(crowd.length);
+    expect(boot.holds(...heirs).every((isThere) => isThere)).toBe(true);
   });
 });
 

@@ -3,24 +3,55 @@
  * Nothing here reads the device, and nothing costs more when there are more peers.
  */
 import { type Agent, place, report } from "./agent.ts";
+import type { AgentError } from "./errors.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
-import { token } from "./registry/registry.ts";
+import { claimants, token } from "./registry/registry.ts";
+import { inSlices, SLICE } from "./slices.ts";
 import { apply, type Outcome } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import { type Change, plan } from "./wireguard/plan.ts";
 import { sortOut, withinWindow } from "./witness.ts";
 
 /**
- * Brings the peers of `ids`, and of those that wait, to what the registry says. `seenMs` is when the block that
- * changed them became visible (steady time). Never throws: what failed waits for the next pass.
+ * Brings the peers of `ids` to what the registry says, and of those that wait where they may be tried again. `seenMs` is
+ * when the block that changed them became visible (steady time). Never throws: what failed waits for the next pass, and
+ * so does a crowd that only gains a peer, so that whoever follows the chain is free to see the next revoke.
  */
 export async function settle(agent: Agent, ids: Iterable<TokenId>, seenMs?: number): Promise<void> {
   const news = new Set(ids);
   for (const id of news) agent.waiting.add(id);
-  // What failed before must not take along what is new.
-  if (agent.failures > 0 && news.size > 0) await exclusively(agent, () => settleWaiting(agent, seenMs, news));
-  if (agent.waiting.size === 0 || agent.now().steadyMs < agent.retryAtMs) return;
-  await exclusively(agent, () => settleWaiting(agent, seenMs));
+  // What waits must not hold up what is new, nor take it along.
+  await sweep(agent, urgent(agent, news), seenMs);
+  const isDue = agent.failures > 0 ? agent.now().steadyMs >= agent.retryAtMs : agent.triedUnder !== leave(agent);
+  if (!isDue || agent.waiting.size === 0) return;
+  if (agent.waiting.size <= SLICE) await settleWaiting(agent);
+  else leaveToTend(agent);
+}
+
+/** All who have a peer that may have to go, first; of those who only gain one, no more than the device does at once. */
+function urgent(agent: Agent, news: ReadonlySet<TokenId>): readonly TokenId[] {
+  if (news.size <= SLICE) return [...news];
+  const order = removalsFirst(agent, news);
+  const gaining = order.findIndex((id) => !agent.placed.has(id));
+  if (gaining < 0 || gaining + SLICE >= order.length) return order;
+  leaveToTend(agent);
+  return order.slice(0, gaining + SLICE);
+}
+
+function leaveToTend(agent: Agent): void {
+  if (!mayAdd(agent)) return;
+  agent.hasCrowd = true;
+  agent.isVerified = false;
+  agent.tend.nudge();
+}
+
+/** Everybody who waits, whatever for. */
+export async function settleWaiting(agent: Agent): Promise<Outcome> {
+  agent.triedUnder = leave(agent);
+  agent.hasCrowd = false;
+  const outcome = await sweep(agent, removalsFirst(agent, agent.waiting));
+  if (outcome.kind === "applied") agent.failures = agent.retryAtMs = 0;
+  return outcome;
 }
 
 /** One change of the device at a time, in the order asked. */
@@ -33,14 +64,32 @@ export function exclusively<T>(agent: Agent, work: () => Promise<T>): Promise<T>
   return turn;
 }
 
-/** Of those that wait `only` these, where it is given. Only within `exclusively`. */
-export async function settleWaiting(agent: Agent, seenMs?: number, only?: ReadonlySet<TokenId>): Promise<Outcome> {
+/** In slices with a turn of their own each, so that a revoke never waits for a device to be filled. */
+async function sweep(agent: Agent, ids: readonly TokenId[], seenMs?: number): Promise<Outcome> {
+  const done: Change[] = [];
+  const outcome = await inSlices(ids, (slice) => exclusively(agent, () => settleSlice(agent, slice, done)));
+  if (done.length > 0) {
+    if (seenMs !== undefined) agent.metrics.reachedDevice(agent.now().steadyMs - seenMs);
+    tell(agent, done);
+  }
+  if (outcome.kind !== "applied") putOff(agent, outcome.error);
+  return outcome;
+}
+
+/** Who has a peer that may have to go, before those who only gain one. */
+function removalsFirst({ placed }: Agent, ids: ReadonlySet<TokenId>): TokenId[] {
+  const { having = [], gaining = [] } = Object.groupBy(ids, (id) => (placed.has(id) ? "having" : "gaining"));
+  return [...having, ...gaining];
+}
+
+/** One transaction, for those of the slice that still wait. Only within `exclusively`. */
+async function settleSlice(agent: Agent, slice: readonly TokenId[], done: Change[]): Promise<Outcome> {
+  const asked = withHeirs(agent, slice);
   // Taken at once: whoever asks while the device is busy waits for the next turn.
-  const asked = only === undefined ? agent.waiting : agent.waiting.intersection(only);
-  agent.waiting = agent.waiting.difference(asked);
+  for (const id of asked) agent.waiting.delete(id);
   const derived = derive(agent, asked);
   const changes = plan(agent.running, derived.wanted);
-  const outcome = changes.length === 0 ? APPLIED : await carryOut(agent, changes, seenMs);
+  const outcome = changes.length === 0 ? APPLIED : await carryOut(agent, changes);
   for (const id of outcome.kind === "applied" ? derived.left : asked) agent.waiting.add(id);
   if (outcome.kind === "failed") return outcome;
   for (const change of changes) if (change.kind === "remove") removed(agent, change.key);
@@ -53,8 +102,19 @@ export async function settleWaiting(agent: Agent, seenMs?: number, only?: Readon
   for (const [id, key] of derived.placed) place(agent, id, key);
   if ([...derived.doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
   agent.doubtful = new Map([...[...agent.doubtful].filter(([id]) => !asked.has(id)), ...derived.doubtful]);
-  if (only === undefined) agent.failures = agent.retryAtMs = 0;
+  done.push(...changes);
   return outcome;
+}
+
+/** With those who take over a key of theirs: a peer that changes hands is set anew, never taken away first. */
+function withHeirs(agent: Agent, slice: readonly TokenId[]): ReadonlySet<TokenId> {
+  const asked = new Set(slice.filter((id) => agent.waiting.has(id)));
+  for (const id of asked) {
+    const key = agent.placed.get(id)?.key;
+    if (key === undefined) continue;
+    for (const heir of claimants(agent.ledger.registry, key)) if (agent.waiting.has(heir.id)) asked.add(heir.id);
+  }
+  return asked;
 }
 
 const APPLIED: Outcome = { kind: "applied" };
@@ -117,7 +177,14 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
     if (mayAdd(agent)) {
       wanted.set(peer.key, peer);
       placed.set(id, peer.key);
-    } else left.add(id);
+      continue;
+    }
+    left.add(id);
+    const present = agent.isSettled ? agent.running.get(peer.key) : undefined;
+    // The overlay going to another gateway adds nobody: addresses follow from the id, and the rest stays as it is.
+    if (present !== undefined && agent.placed.get(id)?.key === peer.key) {
+      wanted.set(peer.key, { ...present, allowedIps: peer.allowedIps });
+    }
   }
   return { wanted, lost, placed, left, doubtful, weight: byLogs.length - doubtful.size };
 }
@@ -160,6 +227,9 @@ export function mayAdd(agent: Agent): boolean {
   return agent.isSettled && agent.roster.self.kind === "found" && !agent.faults.has("chain.fork-below-finality");
 }
 
+/** What is allowed now: those who waited for more are tried again when it changes. */
+const leave = (agent: Agent) => `${mayAdd(agent)} ${agent.isTooStale} ${agent.held?.generation}`;
+
 /** Of the tokens that lose their peer by what logs say, those that must be proven by the contract's state first. */
 function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
   if (agent.isTooStale) return [];
@@ -174,27 +244,28 @@ function isLogsWord(agent: Agent, id: TokenId): boolean {
   return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
 }
 
-async function carryOut(agent: Agent, changes: readonly Change[], seenMs: number | undefined): Promise<Outcome> {
+async function carryOut(agent: Agent, changes: readonly Change[]): Promise<Outcome> {
   const startedMs = agent.now().steadyMs;
   const outcome = await apply(agent.device, changes);
-  const endedMs = agent.now().steadyMs;
-  agent.metrics.applied(outcome.kind, endedMs - startedMs);
+  agent.metrics.applied(outcome.kind, agent.now().steadyMs - startedMs);
   if (outcome.kind === "applied") {
-    if (seenMs !== undefined) agent.metrics.reachedDevice(endedMs - seenMs);
-    tell(agent, changes);
     agent.isUnwritten = true;
     agent.lastAppliedAt = agent.now().wallMs;
     agent.tend.nudge(verifyAfterMs(agent));
     return outcome;
   }
-  report(agent, outcome.error);
-  agent.failures++;
-  const pauseMs = backoffMs(agent.failures);
-  agent.retryAtMs = endedMs + pauseMs;
   agent.rollbacks++;
   agent.journal.add("rollback", { changes: changes.length, code: outcome.error.fault.code });
-  agent.tend.nudge(pauseMs);
   return outcome;
+}
+
+/** What failed is tried again, later each time. */
+function putOff(agent: Agent, error: AgentError): void {
+  report(agent, error);
+  agent.failures++;
+  const pauseMs = backoffMs(agent.failures);
+  agent.retryAtMs = agent.now().steadyMs + pauseMs;
+  agent.tend.nudge(pauseMs);
 }
 
 /** How long the device is left alone after so many failures in a row. */

@@ -97,7 +97,11 @@ export interface Agent extends Parts {
   /** Admitted nodes and gateways. */
   readonly nodes: Map<TokenId, Admitted>;
   /** Tokens whose peers may differ from what the registry says. */
-  waiting: Set<TokenId>;
+  readonly waiting: Set<TokenId>;
+  /** What was allowed when all who wait were last tried. */
+  triedUnder: string;
+  /** More of them than the hot path takes: the next full pass adds them, and nothing is verified before. */
+  hasCrowd: boolean;
   /** Of these, removals that wait for a witness, since when (steady time), and those that have one. */
   doubtful: ReadonlyMap<TokenId, number>;
   readonly witnessed: Set<TokenId>;
@@ -115,6 +119,8 @@ export interface Agent extends Parts {
   lacks: readonly Fault[];
   /** `wg0.conf` is behind what was applied. */
   isUnwritten: boolean;
+  /** A generation that is being written; still there at the end where a disk hangs. */
+  writing: Promise<void> | undefined;
   lastRead: Reading;
   /** Keys that were changed while the device was being read; undefined when it is not. */
   changedMeanwhile: Set<PublicKey> | undefined;
@@ -180,6 +186,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     holders: new Map(),
     nodes: new Map(),
     waiting: new Set(),
+    triedUnder: "",
+    hasCrowd: false,
     doubtful: new Map(),
     witnessed: new Set(),
     removals: [],
@@ -195,6 +203,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     hasAdopted: false,
     lacks: [],
     isUnwritten: true,
+    writing: undefined,
     lastRead: {
       ...{ atMs: undefined, steadyMs: undefined, tookMs: 0, listenPort: settings.listenPort },
       ...{ peers: lastSeen(lastGood), readings: NO_READINGS },

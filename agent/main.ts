@@ -44,8 +44,11 @@ const parsed = parseSettings(process.env);
 const log = createLog(
   "settings" in parsed ? { level: parsed.settings.logLevel, nodeId: parsed.settings.nodeId } : { level: "info" },
 );
+let isHung = false;
 process.exitCode = await main();
 await log.flush();
+// Node waits for its threads, and one that hangs in a disk never ends.
+if (isHung) process.kill(process.pid, "SIGKILL");
 process.exit();
 
 async function main(): Promise<number> {
@@ -76,6 +79,7 @@ async function run(settings: Settings, log: Log): Promise<void> {
   } finally {
     stop.abort();
     await close();
+    isHung = agent.writing !== undefined;
   }
 }
 

@@ -1,10 +1,25 @@
 import { setTimeout } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, test } from "vitest";
+import { rollback } from "./actions.ts";
+import { report } from "./agent.ts";
+import { AgentError, type Fault } from "./errors.ts";
+import type { PublicKey } from "./model.ts";
 import { tendDevice } from "./tend.ts";
 import { Boot, keyOf } from "./test/boot.ts";
+import { cidr } from "./test/peers.ts";
 import { Down } from "./test/rpc-over.ts";
 
-const [A, B, STRANGER] = [keyOf(1), keyOf(2), keyOf(99)] as const;
+const [A, B, C, LATER, STRANGER] = [1, 2, 3, 98, 99].map(keyOf) as [
+  PublicKey,
+  PublicKey,
+  PublicKey,
+  PublicKey,
+  PublicKey,
+];
+const down = () => {
+  throw new Down();
+};
+const FORK: Fault = { code: "chain.fork-below-finality", block: 1 };
 let boot: Boot;
 afterEach(() => boot.end());
 
@@ -56,6 +71,34 @@ describe("a start", () => {
     await boot.poll();
     await boot.fullPass();
     expect(boot.holds(A, B)).toEqual([true, false]);
+  });
+
+  it("takes away whom its database knows to be out, before the chain is asked, and leaves alone who came later", async () => {
+    boot = new Boot();
+    const [a = 0n, b = 0n] = boot.grant(A, B);
+    await boot.poll();
+    await boot.fullPass();
+    boot.device.refusesRemovals = true;
+    boot.contract.revoke(a);
+    boot.contract.updateKey(b, C);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+    const peer = boot.device.peers.get(A);
+    // Granted after the last save, as token 77; and somebody's who was never granted.
+    const later = [cidr("10.213.0.77/32")];
+    if (peer !== undefined) boot.device.peers.set(LATER, { ...peer, key: LATER, allowedIps: later });
+    if (peer !== undefined)
+      boot.device.peers.set(STRANGER, { ...peer, key: STRANGER, allowedIps: [cidr("0.0.0.0/0")] });
+    boot.device.refusesRemovals = false;
+    await boot.restart();
+    boot.lie(down);
+    await boot.fullPass();
+    expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, true, false]);
+    boot.lie();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, false, false]);
   });
 
   it("waits for the chain where that is the policy, and empties nothing that runs", async () => {
@@ -126,5 +169,63 @@ describe("tending", () => {
     if (peer !== undefined) boot.device.peers.set(STRANGER, { ...peer, key: STRANGER, allowedIps: [] });
     await boot.fullPass();
     expect(boot.holds(A, B, STRANGER)).toEqual([true, true, false]);
+  });
+});
+
+describe("the gateway that carries the overlay", () => {
+  const OVERLAY = cidr("10.213.0.0/16");
+  const NOW_MS = Date.now();
+  const carries = (...keys: readonly PublicKey[]) =>
+    keys.map((key) => boot.device.peers.get(key)?.allowedIps.includes(OVERLAY));
+  const shakes = (key: PublicKey, latestHandshakeAt: number) => {
+    const peer = boot.device.peers.get(key);
+    if (peer !== undefined) boot.device.peers.set(key, { ...peer, latestHandshakeAt });
+  };
+  /** A and B are gateways, and A carries; then only B answers. */
+  const failing = async (meanwhile: () => Promise<unknown>) => {
+    boot = new Boot();
+    for (const id of boot.grant(A, B)) boot.contract.setRole(id, 2);
+    boot.contract.mine();
+    await boot.poll();
+    for (const key of [A, B]) shakes(key, NOW_MS);
+    await boot.fullPass();
+    await boot.fullPass();
+    expect(carries(A, B)).toEqual([true, false]);
+    await meanwhile();
+    shakes(A, NOW_MS - 200_000);
+    shakes(B, NOW_MS);
+    await boot.fullPass();
+  };
+
+  const freezes: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ["at any time", async () => {}],
+    ["while a fork below finality stands", async () => report(boot.agent, new AgentError(FORK))],
+    ["while a generation is held", () => rollback(boot.agent, boot.agent.generation)],
+    [
+      "while the node has no token of its own",
+      async () => {
+        boot.contract.revoke(1n);
+        boot.contract.mine();
+        await boot.poll();
+      },
+    ],
+  ];
+  test.each(freezes)("is another when it has gone silent, %s", async (_, freeze) => {
+    await failing(freeze);
+    expect(carries(A, B)).toEqual([false, true]);
+    expect(boot.device.added).toEqual([A, B]);
+  });
+
+  it("is none that a held generation keeps off the device", async () => {
+    boot = new Boot();
+    const ids = boot.grant(A, B);
+    await boot.poll();
+    await boot.fullPass();
+    boot.agent.held = { generation: 1, keys: new Set([B]) };
+    for (const id of ids) boot.contract.setRole(id, 2);
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(carries(A, B)).toEqual([undefined, true]);
   });
 });

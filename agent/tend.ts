@@ -8,19 +8,19 @@ import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
-import { type Peer, type PublicKey, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
+import { writeGeneration } from "./generations.ts";
+import { mend } from "./mending.ts";
+import type { PublicKey } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
-import { apply } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { firewall } from "./wireguard/firewall.ts";
 import { succeed, succession } from "./wireguard/gateways.ts";
 import type { WantedInterface } from "./wireguard/interface.ts";
-import { type Change, repair } from "./wireguard/plan.ts";
 
 /** Full passes until the signal aborts. A failure is told, remembered and tried again, sooner at first. */
 export async function tendDevice(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -70,29 +70,34 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
   await reconcileInterface(agent);
   const startedMs = agent.now().steadyMs;
   agent.changedMeanwhile = new Set();
-  const found = await agent.device.read(agent.running);
-  if (agent.isCaughtUp && !agent.isTrusted && !agent.isRebuilding) await gainTrust(agent, found, signal);
-  await exclusively(agent, async () => {
-    await agent.device.restore(found, agent.settings.listenPort);
-    if (!agent.hasAdopted) meetNodes(agent, found);
-    chooseGateway(agent, found);
-    if (!agent.hasAdopted) adopt(agent, found);
-    agent.hasAdopted = true;
+  try {
+    const found = await agent.device.read(agent.running);
+    if (agent.isCaughtUp && !agent.isTrusted && !agent.isRebuilding) await gainTrust(agent, found, signal);
+    await exclusively(agent, () => takeOver(agent, found));
     // Names resolve anew, roles change: nodes and gateways are few.
     for (const id of agent.nodes.keys()) agent.waiting.add(id);
     const outcome = await settleWaiting(agent);
     // After that nobody knows what the device holds; the next pass reads it.
     if (outcome.kind === "failed") throw outcome.error;
-    await mend(agent, found);
+    await mend(agent, found, signal);
     if (outcome.kind === "rolled-back") throw outcome.error;
     // Ours may have become another token, whose addresses the interface does not have yet.
-    agent.isVerified = isSameSelf(agent.roster.self, self);
-  }).finally(() => {
+    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd;
+    observe(agent, found, agent.now().steadyMs - startedMs);
+  } finally {
     agent.changedMeanwhile = undefined;
-  });
-  observe(agent, found, agent.now().steadyMs - startedMs);
-  await writeGeneration(agent);
+  }
+  await writeGeneration(agent, signal);
   void refreshEndpoints(agent);
+}
+
+/** The interface as it was found becomes ours, with its peers the first time. */
+async function takeOver(agent: Agent, found: DeviceState): Promise<void> {
+  await agent.device.restore(found, agent.settings.listenPort);
+  if (!agent.hasAdopted) meetNodes(agent, found);
+  chooseGateway(agent, found);
+  if (!agent.hasAdopted) adopt(agent, found);
+  agent.hasAdopted = true;
 }
 
 /** Off the path: name servers may take as long as they like. */
@@ -160,7 +165,9 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 }
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
-  const gateways = [...agent.nodes.values()].filter(({ role }) => role === "gateway");
+  // One that we are not to have as a peer carries nothing.
+  const isThere = (key: PublicKey) => found.peers.has(key) || (mayAdd(agent) && !isHeldBack(agent, key));
+  const gateways = [...agent.nodes.values()].filter(({ role, key }) => role === "gateway" && isThere(key));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);
   const { primary } = agent.succession;
@@ -177,46 +184,6 @@ async function gainTrust(agent: Agent, found: DeviceState, signal: AbortSignal):
   });
 }
 
-async function mend(agent: Agent, found: DeviceState): Promise<void> {
-  const changes = differences(agent, found);
-  if (changes.length > 0) {
-    agent.isVerified = false;
-    const startedMs = agent.now().steadyMs;
-    const outcome = await apply(agent.device, changes);
-    agent.metrics.applied(outcome.kind, agent.now().steadyMs - startedMs);
-    if (outcome.kind !== "applied") throw outcome.error;
-    tellDrift(agent, changes);
-    const left = differences(agent, await agent.device.read(agent.running));
-    if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
-  }
-}
-
-/** Between the device and what was last applied; what changed while it was read is not compared. */
-function differences(agent: Agent, found: DeviceState): Change[] {
-  const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
-  const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
-  const all = repair(found.peers, wanted, {
-    asked: wanted,
-    lastSeen: agent.lastRead.peers,
-    keepsUnknown: !agent.isTooStale && (!agent.isCaughtUp || !agent.isTrusted),
-    nowMs: agent.now().wallMs,
-  });
-  const changed = agent.changedMeanwhile;
-  return changed === undefined ? all : all.filter((change) => !changed.has(keyOf(change)));
-}
-
-const keyOf = (change: Change) => (change.kind === "remove" ? change.key : change.peer.key);
-
-function tellDrift(agent: Agent, changes: readonly Change[]): void {
-  const drifts = Map.groupBy(changes, (change) =>
-    change.kind === "remove" ? "unknown" : change.before === undefined ? "missing" : "changed",
-  );
-  for (const [drift, all] of drifts) agent.metrics.repaired(drift, all.length);
-  const fields = Object.fromEntries([...drifts].map(([drift, all]) => [drift, all.length]));
-  agent.journal.add("drift-repair", fields);
-  agent.log.warn(fields, "device.drift-repaired");
-}
-
 function observe(agent: Agent, { peers, listenPort }: DeviceState, tookMs: number): void {
   const { wallMs, steadyMs } = agent.now();
   const readings = read(agent.lastRead, peers, wallMs);
@@ -226,39 +193,4 @@ function observe(agent: Agent, { peers, listenPort }: DeviceState, tookMs: numbe
 /** On loopback nobody in the tunnel reaches it, and the port is free for others at this node's overlay addresses. */
 function reachablePort({ httpHost, httpPort }: Settings): number | undefined {
   return httpHost === "localhost" || httpHost === "::1" || httpHost.startsWith("127.") ? undefined : httpPort;
-}
-
-/** Where a peer roamed to, unless it is where nobody can be dialled from elsewhere, such as a link-local address. */
-function dialled(endpoint: SocketAddress | undefined): SocketAddress | undefined {
-  const parsed = endpoint === undefined ? undefined : parseEndpoint(endpoint);
-  return parsed && socketAddress(parsed.host, parsed.port);
-}
-
-/** `wg0.conf` follows what was verified; it never delays the device. */
-async function writeGeneration(agent: Agent): Promise<void> {
-  const { settings, files, lastRead } = agent;
-  if (agent.waiting.size > 0 && !agent.isSettled) return;
-  if (!agent.isUnwritten && (await files.isIntact())) return;
-  const generation = agent.generation + 1;
-  const { wallMs } = agent.now();
-  const conf = {
-    ...{ generation, writtenAt: wallMs, block: Math.max(0, tipOf(trail(agent.ledger)).number) },
-    ...{ privateKey: agent.privateKey, listenPort: settings.listenPort, mtu: settings.mtu },
-    addresses: agent.ownAddresses,
-  };
-  const peers = [...agent.running.values()].map((peer): Peer => {
-    return { ...peer, endpoint: dialled(lastRead.peers.get(peer.key)?.endpoint) ?? peer.endpoint };
-  });
-  agent.isUnwritten = false;
-  try {
-    await files.write(conf, peers);
-    agent.generation = generation;
-    agent.lastBackupAt = wallMs;
-    mended(agent, "config.unwritten");
-  } catch (error) {
-    if (!(error instanceof AgentError)) throw error;
-    agent.isUnwritten = true;
-    agent.metrics.writeFailed();
-    report(agent, error);
-  }
 }

@@ -15,6 +15,8 @@ export class FakeDevice implements Device {
   failsAfter: number | undefined;
   /** Fails whenever one of these peers is set. */
   readonly refuses = new Set<PublicKey>();
+  /** Fails whenever a peer is to be removed. */
+  refusesRemovals = false;
   /** Every reading and every change waits for it. */
   busy: Promise<void> | undefined;
   /** How often it was asked for something. */
@@ -33,7 +35,7 @@ export class FakeDevice implements Device {
     for (const change of changes) {
       await turn();
       await this.busy;
-      const isRefused = change.kind === "set" && this.refuses.has(change.peer.key);
+      const isRefused = change.kind === "set" ? this.refuses.has(change.peer.key) : this.refusesRemovals;
       if (isRefused || (this.failsAfter !== undefined && this.failsAfter-- <= 0)) {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }

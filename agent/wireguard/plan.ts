@@ -102,8 +102,10 @@ function endpointToWrite(
 
 /** On a device that lost its peers, one that was alive is found where it was last, and woken. */
 function addition(peer: Peer, seen: RunningPeer | undefined, nowMs: number): Change {
-  const wakes = seen?.endpoint !== undefined && isAlive(seen, nowMs);
-  const endpoint = wakes ? seen.endpoint : (peer.endpoint ?? seen?.endpoint);
+  // A zone is the name of an interface that may be gone, and then wg refuses the whole command.
+  const last = seen?.endpoint?.includes("%") ? undefined : seen?.endpoint;
+  const wakes = seen !== undefined && last !== undefined && isAlive(seen, nowMs);
+  const endpoint = wakes ? last : (peer.endpoint ?? last);
   return { kind: "set", peer, before: undefined, endpoint, dropsPresharedKey: false, wakes };
 }
 

@@ -1,0 +1,67 @@
+/** `wg0.conf` and its backups follow what was verified, and never delay the device. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Agent, mended, report } from "./agent.ts";
+import { tipOf } from "./chain/follower.ts";
+import { AgentError } from "./errors.ts";
+import { type Peer, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
+import { trail } from "./registry/ledger.ts";
+
+/** A disk that takes longer is waited for by nobody, but counts when it is done after all. */
+const PATIENCE_MS = 3_000;
+
+/**
+ * Writes a generation where something was applied since the last one, or where somebody changed the file.
+ * Never throws: a disk that fails or hangs leaves the agent degraded, and is asked again by the next pass.
+ */
+export async function writeGeneration(agent: Agent, signal: AbortSignal): Promise<void> {
+  if (agent.waiting.size > 0 && !agent.isSettled) return;
+  // What hangs cannot be called off and holds one of Node's four threads: it does not get a second one.
+  if (agent.writing !== undefined) return;
+  const written = write(agent).finally(() => {
+    agent.writing = undefined;
+  });
+  agent.writing = written;
+  const stop = new AbortController();
+  const isLate = await Promise.race([
+    written.then(() => false),
+    sleep(PATIENCE_MS, true, { signal: AbortSignal.any([signal, stop.signal]) }).catch(() => false),
+  ]);
+  stop.abort();
+  if (isLate) report(agent, unwritten(agent, `it has not answered for ${PATIENCE_MS / 1000} s`));
+}
+
+async function write(agent: Agent): Promise<void> {
+  const { settings, files, lastRead } = agent;
+  if (!agent.isUnwritten && (await files.isIntact())) return;
+  const { wallMs } = agent.now();
+  const conf = {
+    ...{ generation: agent.generation + 1, writtenAt: wallMs, block: Math.max(0, tipOf(trail(agent.ledger)).number) },
+    ...{ privateKey: agent.privateKey, listenPort: settings.listenPort, mtu: settings.mtu },
+    addresses: agent.ownAddresses,
+  };
+  const peers = [...agent.running.values()].map((peer): Peer => {
+    return { ...peer, endpoint: dialled(lastRead.peers.get(peer.key)?.endpoint) ?? peer.endpoint };
+  });
+  agent.isUnwritten = false;
+  // Also where it fails: part of it may be on the disk, and no number is given twice.
+  agent.generation = conf.generation;
+  try {
+    await files.write(conf, peers);
+    agent.lastBackupAt = wallMs;
+    mended(agent, "config.unwritten");
+  } catch (error) {
+    agent.isUnwritten = true;
+    agent.metrics.writeFailed();
+    report(agent, error instanceof AgentError ? error : unwritten(agent, "unknown error", error));
+  }
+}
+
+function unwritten({ files: { path } }: Agent, problem: string, cause?: unknown): AgentError {
+  return new AgentError({ code: "config.unwritten", path, problem }, { cause });
+}
+
+/** Where a peer roamed to, unless it is where nobody can be dialled from elsewhere, such as a link-local address. */
+function dialled(endpoint: SocketAddress | undefined): SocketAddress | undefined {
+  const parsed = endpoint === undefined ? undefined : parseEndpoint(endpoint);
+  return parsed && socketAddress(parsed.host, parsed.port);
+}

@@ -1,0 +1,86 @@
+/** What a full pass does about a device that differs from what was applied to it. */
+import { exclusively } from "./access.ts";
+import type { Agent } from "./agent.ts";
+import { AgentError } from "./errors.ts";
+import { type Cidr, type Peer, parseTokenId, prefixOf, type TokenId } from "./model.ts";
+import { token } from "./registry/registry.ts";
+import { inSlices } from "./slices.ts";
+import { apply } from "./wireguard/apply.ts";
+import type { DeviceState } from "./wireguard/dump.ts";
+import { type Change, repair } from "./wireguard/plan.ts";
+
+/**
+ * Makes the device what was applied, in slices as an initial fill needs them, and reads it again to be sure.
+ * @throws AgentError of what failed last, or device.unverified; what was mended stays
+ */
+export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
+  const changes = differences(agent, found);
+  if (changes.length === 0) return;
+  agent.isVerified = false;
+  const done: Change[] = [];
+  const outcome = await inSlices(changes, (slice) => exclusively(agent, () => mendSlice(agent, slice, done, signal)));
+  if (done.length > 0) tellDrift(agent, done);
+  if (outcome.kind !== "applied") throw outcome.error;
+  if (signal.aborted) return;
+  const left = differences(agent, await agent.device.read(agent.running));
+  if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
+}
+
+async function mendSlice(agent: Agent, slice: readonly Change[], done: Change[], signal: AbortSignal) {
+  // Events had their turns since this was planned, and know better.
+  const changes = signal.aborted ? [] : slice.filter((change) => !agent.changedMeanwhile?.has(keyOf(change)));
+  if (changes.length === 0) return { kind: "applied" } as const;
+  const startedMs = agent.now().steadyMs;
+  const outcome = await apply(agent.device, changes);
+  agent.metrics.applied(outcome.kind, agent.now().steadyMs - startedMs);
+  if (outcome.kind === "applied") done.push(...changes);
+  else {
+    agent.rollbacks++;
+    agent.journal.add("rollback", { changes: changes.length, code: outcome.error.fault.code });
+  }
+  return outcome;
+}
+
+/** Between the device and what was last applied; what changed while it was read is not compared. */
+function differences(agent: Agent, found: DeviceState): Change[] {
+  const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
+  const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
+  const all = repair(found.peers, wanted, {
+    asked: wanted,
+    lastSeen: agent.lastRead.peers,
+    keepsUnknown: !agent.isTooStale && !agent.isTrusted,
+    nowMs: agent.now().wallMs,
+  });
+  const isOurs = (change: Change) =>
+    change.kind === "set" || change.before === undefined || !isLater(agent, change.before);
+  return all.filter((change) => !agent.changedMeanwhile?.has(keyOf(change)) && isOurs(change));
+}
+
+/** Has the address of a token that our database does not know: until we have caught up, it may have been granted since. */
+function isLater(agent: Agent, { allowedIps }: Peer): boolean {
+  if (agent.isCaughtUp || agent.isTooStale) return false;
+  const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
+  return ids.length > 0 && ids.every((id) => token(agent.ledger.registry, id) === undefined);
+}
+
+/** Whose address it is, if there is such a token: within each prefix of the overlay a token's id is its number. */
+function tokenAt(overlay: readonly Cidr[], cidr: Cidr): TokenId | undefined {
+  const { base, bits, width } = prefixOf(cidr);
+  const within = overlay.map(prefixOf).find((prefix) => {
+    const shift = BigInt(width - prefix.bits);
+    return prefix.width === width && bits === width && prefix.base >> shift === base >> shift;
+  });
+  return within && parseTokenId(base - within.base);
+}
+
+const keyOf = (change: Change) => (change.kind === "remove" ? change.key : change.peer.key);
+
+function tellDrift(agent: Agent, changes: readonly Change[]): void {
+  const drifts = Map.groupBy(changes, (change) =>
+    change.kind === "remove" ? "unknown" : change.before === undefined ? "missing" : "changed",
+  );
+  for (const [drift, all] of drifts) agent.metrics.repaired(drift, all.length);
+  const fields = Object.fromEntries([...drifts].map(([drift, all]) => [drift, all.length]));
+  agent.journal.add("drift-repair", fields);
+  agent.log.warn(fields, "device.drift-repaired");
+}
