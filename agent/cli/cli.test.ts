@@ -188,7 +188,7 @@ async function refusesConfig(stranger: string, member: string): Promise<void> {
   expect(await config(stranger)).toMatchObject(refused(/has another key than/));
   expect(await config("999")).toMatchObject(refused(/^there is no token 999/));
   expect(await config(member, "--exit", "bob")).toMatchObject(refused(/^bob is no gateway/));
-  expect(await config(member, "--out", file)).toMatchObject(refused(/is not a configuration of ours/));
+  expect(await config(member, "--out", file)).toMatchObject(refused(/is not a configuration of this token/));
   expect(await config(member, "--out", join(folder, "none", "a.conf"))).toMatchObject(
     refused(/cannot be written \(ENOENT\)/),
   );

@@ -1,38 +1,37 @@
 /** `config`: from a token and its key file to a file that any WireGuard app reads. */
 import { Command } from "commander";
-import { getAddress as checksummed } from "ethers/address";
-import { renderUnicodeCompact } from "uqr";
-import { type PrivateKey, parseTokenId, type TokenId } from "../model.ts";
-import { named, token } from "../registry/registry.ts";
+import type { PrivateKey } from "../model.ts";
+import { token } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { EXIT, Failure } from "./failure.ts";
-import { dialable, MARK, type Membership, memberConf } from "./member-conf.ts";
-import { print, remark, shown } from "./output.ts";
+import { holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
+import { print, printJson, remark } from "./output.ts";
 import { readKey, replaceFile } from "./own-files.ts";
 import { chainSettings } from "./settings.ts";
 import { why } from "./tokens.ts";
-import { typedIp, typedToken } from "./typed.ts";
 
-interface Typed {
-  readonly token: TokenId;
-  readonly keyFile: string;
-  readonly exit?: string;
-  readonly dns?: string;
+interface Typed extends Wanted {
   readonly qr?: true;
   readonly out?: string;
+  readonly json?: true;
 }
 
 export function configCommand(): Command {
-  return new Command("config")
-    .description("compute the WireGuard configuration of a token's holder, for any app on any device")
-    .requiredOption("--token <id>", "the token's number", typedToken)
-    .requiredOption("--key-file <file>", "the private key of the token's public key, as keys --out made it")
-    .option("--exit <gateway>", "send all traffic through this gateway (its name or number), not only the VPN's")
-    .option("--dns <address>", "the name server to use while connected; none without it", typedIp)
+  const command = new Command("config").description(
+    "compute the WireGuard configuration of a token's holder, for any app on any device",
+  );
+  return wishes(command)
     .option("--qr", "show it as a QR code for a phone, private key included")
-    .option("--out <file>", "write it, private key included, 0600; only over an earlier configuration of ours")
+    .option("--out <file>", "write it, private key included, 0600; only over an earlier one of this token")
+    .option("--json", "print JSON: the configuration without its private key, and the block it was computed at")
     .addHelpText("after", "\nWithout --qr and --out it is printed for reading, without the private key.")
-    .addHelpText("after", "\nExample: dstack-vpn config --token 3 --key-file phone.key --out dstack.conf")
+    .addHelpText(
+      "after",
+      `
+Example: dstack-vpn config --token 3 --key-file phone.key --out dstack.conf
+         dstack-vpn config --token 3 --key-file phone.key --exit gate --dns 9.9.9.9 --qr
+         dstack-vpn config --token 3 --key-file phone.key --proxy 192.0.2.1:5001 --out dstack.conf`,
+    )
     .action(config);
 }
 
@@ -41,33 +40,18 @@ async function config(typed: Typed): Promise<void> {
   const key = readKey(typed.keyFile);
   const view = await readChain(settings);
   checkHolder(view, typed, key);
-  const { chainId } = settings;
-  const contract = checksummed(settings.contract);
-  const { overlay, block } = view;
-  const addresses = view.addressesOf(typed.token);
-  const membership: Membership = { tokenId: typed.token, addresses, chainId, contract, block, overlay };
-  const nodes = dialable(view.roster.everybody(), typed.token, overlay);
-  if (nodes.length === 0) {
-    throw new Failure(
-      EXIT.failed,
-      "no node or gateway of this contract says where it can be dialled: nothing to connect to",
-    );
-  }
-  const exit = typed.exit === undefined ? undefined : gatewayNamed(view, typed.exit);
-  if (typed.exit !== undefined && !nodes.some(({ tokenId, role }) => tokenId === exit && role === "gateway")) {
-    throw new Failure(EXIT.failed, `${shown(typed.exit)} is no gateway that can be dialled: see dstack-vpn list`);
-  }
-  const render = (shownKey: PrivateKey | undefined) =>
-    memberConf(membership, shownKey, nodes, { exit, dns: typed.dns });
-  if (typed.qr) print(qrCode(render(key)));
+  const conf = holderConf(view, settings, typed);
+  if (typed.qr) print(qrCode(conf.text(key)));
   if (typed.out !== undefined) {
-    replaceFile(typed.out, render(key), MARK);
+    await replaceFile(typed.out, conf.text(key), conf.mark);
     remark(`wrote ${typed.out}`);
-  } else if (!typed.qr) process.stdout.write(render(undefined));
+  }
+  if (typed.json) printJson({ block: view.block, config: conf.text(undefined), out: typed.out ?? null });
+  else if (typed.out === undefined && !typed.qr) process.stdout.write(conf.text(undefined));
 }
 
 /** @throws Failure unless the key in the file is the one that the token has, and the nodes admit it */
-function checkHolder({ registry, roster }: ChainView, { token: id, keyFile }: Typed, key: PrivateKey): void {
+function checkHolder({ registry, roster }: ChainView, { token: id, keyFile }: Wanted, key: PrivateKey): void {
   const known = token(registry, id);
   if (known?.grantedAt === undefined) throw new Failure(EXIT.failed, `there is no token ${id}`);
   const verdict = roster.verdict(id);
@@ -78,18 +62,5 @@ function checkHolder({ registry, roster }: ChainView, { token: id, keyFile }: Ty
   }
   if (verdict !== "admitted" && verdict !== "self") {
     throw new Failure(EXIT.failed, `the nodes do not admit token ${id} (${verdict}): ${why(verdict)}`);
-  }
-}
-
-function gatewayNamed({ registry }: ChainView, text: string): TokenId | undefined {
-  return named(registry, text)[0]?.id ?? parseTokenId(text);
-}
-
-function qrCode(text: string): string {
-  try {
-    return renderUnicodeCompact(text, { ecc: "L" });
-  } catch (cause) {
-    // 2,953 bytes, ISO/IEC 18004.
-    throw new Failure(EXIT.failed, "the configuration is too long for a QR code: use --out", { cause });
   }
 }

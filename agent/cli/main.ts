@@ -2,10 +2,12 @@
 /** `dstack-vpn`: what operators and holders type. Every command is a file beside this one. */
 import { Command } from "commander";
 import { agentCommands } from "./agents.ts";
+import { checkCommand } from "./check.ts";
 import { configCommand } from "./config-command.ts";
 import { discreet, refuseSecrets } from "./discreet.ts";
 import { EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
+import { joinCommand } from "./join.ts";
 import { keysCommand } from "./keys.ts";
 import { remark } from "./output.ts";
 import { acceptCommand } from "./ownership.ts";
@@ -28,6 +30,8 @@ for (const command of [
   acceptCommand(),
   ...tokenCommands(),
   configCommand(),
+  joinCommand(),
+  checkCommand(),
   ...agentCommands(),
 ]) {
   program.addCommand(

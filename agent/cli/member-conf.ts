@@ -12,9 +12,7 @@ import {
   socketAddress,
   type TokenId,
 } from "../model.ts";
-
-/** How every configuration starts; names from the chain have no place in it. */
-export const MARK = "# dstack-vpn: ";
+import { type Detour, everywhereBut, proxyLines, UDP2TCP } from "./proxied.ts";
 
 export interface Membership {
   readonly tokenId: TokenId;
@@ -31,6 +29,13 @@ export interface Wishes {
   readonly exit: TokenId | undefined;
   /** An IP address. */
   readonly dns: string | undefined;
+  /** The one node is dialled by TCP then, and no other. */
+  readonly proxy?: Detour | undefined;
+}
+
+/** How every configuration of this token starts; names from the chain have no place in it. */
+export function headLine({ tokenId, contract, chainId }: Membership): string {
+  return `# dstack-vpn: token ${tokenId} of ${contract} on chain ${chainId}`;
 }
 
 /** @param key undefined for a text that may be seen; @param nodes the dialable ones, see `dialable` */
@@ -40,36 +45,42 @@ export function memberConf(
   nodes: readonly Admitted[],
   wishes: Wishes,
 ): string {
-  const { tokenId, addresses, chainId, contract, block } = membership;
-  const primary = primaryGateway(nodes);
+  const { addresses, block } = membership;
+  const { proxy } = wishes;
+  const dialled = proxy === undefined ? nodes : [proxy.node];
+  const primary = primaryGateway(dialled);
   const lines = [
-    `${MARK}token ${tokenId} of ${contract} on chain ${chainId}`,
+    headLine(membership),
     `# Computed at block ${block.number} (${block.hash}). Nodes that come or move later are not in it: make it anew then.`,
     "[Interface]",
     key === undefined ? "# PrivateKey is left out: --out FILE or --qr put it in." : `PrivateKey = ${key.reveal()}`,
     `Address = ${addresses.join(", ")}`,
   ];
   if (wishes.dns !== undefined) lines.push(`DNS = ${wishes.dns}`);
-  for (const node of nodes.toSorted((a, b) => (a.tokenId < b.tokenId ? -1 : 1))) {
+  for (const node of dialled.toSorted((a, b) => (a.tokenId < b.tokenId ? -1 : 1))) {
     if (node.endpoint === undefined) continue;
     const carriesOverlay = node.tokenId === primary;
     const isExit = node.tokenId === wishes.exit;
-    const carried = [...(carriesOverlay ? membership.overlay : []), ...(isExit ? EVERYWHERE : [])];
+    const carried = [...(carriesOverlay ? membership.overlay : []), ...(isExit ? everywhere(proxy) : [])];
     const tasks = [...(carriesOverlay ? ["primary gateway"] : []), ...(isExit ? ["exit"] : [])];
     lines.push(
       "",
       `# ${node.role} of token ${node.tokenId}${tasks.length === 0 ? "" : `: ${tasks.join(", ")}`}`,
+      ...(proxy === undefined ? [] : proxyLines(proxy)),
       "[Peer]",
       `PublicKey = ${node.key}`,
       `AllowedIPs = ${[...node.addresses, ...carried].join(", ")}`,
-      `Endpoint = ${endpointText(node.endpoint)}`,
+      `Endpoint = ${endpointText(proxy === undefined ? node.endpoint : UDP2TCP)}`,
       `PersistentKeepalive = ${KEEPALIVE_SECONDS}`,
     );
   }
   return `${lines.join("\n")}\n`;
 }
 
-const EVERYWHERE = ["0.0.0.0/0", "::/0"];
+/** The tunnel would swallow what carries it: WireGuard marks its own packets, and udp2tcp's have no mark. */
+function everywhere(proxy: Detour | undefined): string[] {
+  return proxy === undefined ? ["0.0.0.0/0", "::/0"] : everywhereBut(proxy.address.host);
+}
 /** As the nodes keep one another alive, for the NAT mappings of UDP. */
 const KEEPALIVE_SECONDS = 25;
 

@@ -14,6 +14,11 @@ export function printJson(value: unknown): void {
   print(json.replace(/[^\x20-\x7e\n]/g, escaped));
 }
 
+/** One of several objects, each on a line of its own. */
+export function printLine(value: object): void {
+  print(shown(JSON.stringify(value)));
+}
+
 /** A text that somebody else wrote, on one line. */
 export function shown(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, escaped);
@@ -21,6 +26,14 @@ export function shown(text: string): string {
 
 function escaped(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+const COLOURS = { red: 31, green: 32, yellow: 33 } as const;
+
+/** In colour on a terminal, unless NO_COLOR is set and not empty (https://no-color.org). */
+export function painted(text: string, colour: keyof typeof COLOURS): string {
+  const isWanted = process.stdout.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
+  return isWanted ? `\u001b[${COLOURS[colour]}m${text}\u001b[0m` : text;
 }
 
 /** Columns as wide as their widest cell. */

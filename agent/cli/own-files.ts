@@ -8,11 +8,23 @@ export function createFile(path: string, text: string): void {
   writeNew(path, text);
 }
 
-/** Whole or not at all, and only over a file that starts with `mark`. @throws Failure */
-export function replaceFile(path: string, text: string, mark: string): void {
+/**
+ * Whole or not at all, and without asking only over a file that starts with `mark`.
+ * @returns whether something else was there, and `mayReplace` agreed. @throws Failure
+ */
+export async function replaceFile(
+  path: string,
+  text: string,
+  mark: string,
+  mayReplace: () => Promise<boolean> = async () => false,
+): Promise<boolean> {
   const present = readIfThere(path);
-  if (present !== undefined && !present.startsWith(mark)) {
-    throw new Failure(EXIT.failed, `${path} exists and is not a configuration of ours: it is left alone, name another`);
+  const isOther = present !== undefined && !present.startsWith(mark);
+  if (isOther && !(await mayReplace())) {
+    throw new Failure(
+      EXIT.failed,
+      `${path} exists and is not a configuration of this token: it is left alone, name another`,
+    );
   }
   const draft = `${path}.${process.pid}.new`;
   writeNew(draft, text);
@@ -22,6 +34,7 @@ export function replaceFile(path: string, text: string, mark: string): void {
     rmSync(draft, { force: true });
     throw unwritable(path, cause);
   }
+  return isOther;
 }
 
 /** @throws Failure */

@@ -7,7 +7,7 @@ import { wrongSettings } from "./failure.ts";
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const CHAIN = ["NETWORK", "CHAIN_ID", "CONTRACT_ADDRESS", "RPC_URL", "RPC_URL_FILE", "START_BLOCK"];
-const RULES = ["GRANT_CONFIRMATIONS", "OVERLAY_IPV4", "PEER_ENDPOINTS", "GATEWAYS", "MAX_PEERS"];
+const RULES = ["GRANT_CONFIRMATIONS", "OVERLAY_IPV4", "PEER_ENDPOINTS", "GATEWAYS", "MAX_PEERS", "PROXY_PORT"];
 const LIMITS = ["MAX_TOKENS_PER_OWNER", "ALLOW_INSECURE_RPC"];
 const HTTP = ["HEALTH_CHECK_HOST", "HEALTH_CHECK_PORT", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
 
