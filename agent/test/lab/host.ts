@@ -32,11 +32,11 @@ export class Host {
 
   /** Runs a command to its end. @throws with its output when it fails. */
   run(argv: readonly string[], options: Options = {}): Promise<string> {
-    return run(this.#inside(argv), options);
+    return run(this.inside(argv), options);
   }
 
   start(argv: readonly string[], options: Options = {}): Running {
-    return start(this.#inside(argv), options);
+    return start(this.inside(argv), options);
   }
 
   /** `node agent/main.ts` on this host; `settings` come on top of what every agent of the lab has.
@@ -64,7 +64,8 @@ export class Host {
     return this.#holder.exited;
   }
 
-  #inside(argv: readonly string[]): string[] {
+  /** The same command, started from anywhere in the lab. */
+  inside(argv: readonly string[]): string[] {
     // Without --pid nsenter becomes the command, so that the pid we know is the pid to signal.
     return ["nsenter", `--target=${this.#holder.pid}`, "--net", "--mount", "--", ...argv];
   }
