@@ -74,8 +74,9 @@ function populate(): void {
 function grant(count: number): Deed[] {
   const deeds = Array.from({ length: count }, (): Deed => {
     const index = ++granted;
-    const tokenId = contract.grant(ownerOf(index), `member-${index}`, keyOf(index));
-    return { tokenId: String(tokenId), key: keyOf(index) };
+    const key = options.keys?.[index - 1] ?? keyOf(index);
+    const tokenId = contract.grant(ownerOf(index), `member-${index}`, key);
+    return { tokenId: String(tokenId), key };
   });
   contract.mine();
   return deeds;

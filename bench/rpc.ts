@@ -8,6 +8,8 @@ export interface ServedOptions {
   readonly tokens: number;
   /** The node's own token: the first, with the role of a node. */
   readonly self?: { readonly nodeId: string; readonly publicKey: string };
+  /** Of the first members, in place of `keyOf`: of those that are to shake hands. */
+  readonly keys?: readonly string[];
   readonly perBlock?: number;
   /** After the last grant; `FINAL_DEPTH` unless said otherwise. */
   readonly emptyBlocks?: number;
