@@ -94,6 +94,8 @@ export interface Agent extends Parts {
   readonly placed: Map<TokenId, Placed>;
   /** The same by key: of several tokens that a peer was placed for, the last. */
   readonly holders: Map<PublicKey, TokenId>;
+  /** Found at another endpoint than they should have: it changed while no agent ran, or they roamed before our time. */
+  readonly unasked: Set<PublicKey>;
   /** Admitted nodes and gateways. */
   readonly nodes: Map<TokenId, Admitted>;
   /** Tokens whose peers may differ from what the registry says. */
@@ -183,6 +185,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     running: new Map(),
     inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     placed: new Map(),
+    unasked: new Set(),
     holders: new Map(),
     nodes: new Map(),
     waiting: new Set(),

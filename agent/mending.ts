@@ -46,7 +46,7 @@ function differences(agent: Agent, found: DeviceState): Change[] {
   const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
   const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
   const all = repair(found.peers, wanted, {
-    asked: wanted,
+    asked: { get: (key) => (agent.unasked.has(key) ? undefined : wanted.get(key)) },
     lastSeen: agent.lastRead.peers,
     keepsUnknown: !agent.isTooStale && !agent.isTrusted,
     nowMs: agent.now().wallMs,

@@ -302,6 +302,7 @@ describe("a socket address is one that a peer can live at", () => {
     ["255.255.255.255", 51820, undefined],
     ["::", 51820, undefined],
     ["::1", 51820, undefined],
+    ["::192.0.2.1", 51820, undefined],
     ["::ffff:127.0.0.1", 51820, undefined],
     ["::ffff:192.0.2.7", 51820, undefined],
     ["fe80::1", 51820, undefined],

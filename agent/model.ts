@@ -393,7 +393,8 @@ const UNDIALABLE = [
   "127.0.0.0/8",
   "169.254.0.0/16",
   "224.0.0.0/3",
-  "::/127",
+  // All of ::/96, IPv4-compatible and long dead, which wg prints in a spelling of its own.
+  "::/96",
   "::ffff:0:0/96",
   "fe80::/10",
   "ff00::/8",

@@ -172,6 +172,47 @@ describe("tending", () => {
   });
 });
 
+describe("a node whose endpoint changed while the agent was away", () => {
+  const endpoint = () => boot.device.peers.get(A)?.endpoint;
+  const moved = async (handshakeAgoMs: number) => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    boot.contract.setRole(a, 1);
+    boot.contract.setEndpoint(a, "192.0.2.1:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    const peer = boot.device.peers.get(A);
+    const latestHandshakeAt = handshakeAgoMs === 0 ? 0 : Date.now() - handshakeAgoMs;
+    if (peer !== undefined) boot.device.peers.set(A, { ...peer, latestHandshakeAt });
+    boot.contract.setEndpoint(a, "192.0.2.2:51820");
+    boot.contract.mine();
+    // The database has the news, and the agent died before the device did.
+    boot.device.failsAfter = 0;
+    await boot.poll();
+    boot.device.failsAfter = undefined;
+    await boot.restart();
+    await boot.fullPass();
+    return a;
+  };
+
+  test.each([0, 200_000])(
+    "is dialled at the new one where nothing holds the old, last heard %i ms ago",
+    async (agoMs) => {
+      await moved(agoMs);
+      expect(endpoint()).toBe("192.0.2.2:51820");
+    },
+  );
+
+  it("keeps its session, and is dialled at the new one when that has died", async () => {
+    await moved(100_000);
+    expect(endpoint()).toBe("192.0.2.1:51820");
+    boot.clockMs += 100_000;
+    await boot.fullPass();
+    expect(endpoint()).toBe("192.0.2.2:51820");
+  });
+});
+
 describe("the gateway that carries the overlay", () => {
   const OVERLAY = cidr("10.213.0.0/16");
   const NOW_MS = Date.now();

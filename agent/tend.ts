@@ -146,7 +146,9 @@ function adopt(agent: Agent, found: DeviceState): void {
   for (const admitted of agent.roster.everybody()) {
     const peer = desired(admitted, agent.topology);
     if (peer === undefined) continue;
-    const isFound = found.peers.has(peer.key);
+    const before = found.peers.get(peer.key);
+    const isFound = before !== undefined;
+    if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
     const isHeld = isHeldBack(agent, peer.key);
     if (isHeld || !(isFound || mayAdd(agent))) agent.waiting.add(admitted.tokenId);
     if (isFound || (mayAdd(agent) && !isHeld)) {

@@ -1,7 +1,7 @@
 /** A WireGuard device in memory: a fake with state. It fails when told to, also half-way through a change. */
 import { setImmediate as turn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
-import type { Peer, PublicKey } from "../model.ts";
+import type { Peer, PublicKey, SocketAddress } from "../model.ts";
 import type { Device } from "../wireguard/device.ts";
 import type { RunningPeer } from "../wireguard/dump.ts";
 import type { WantedInterface } from "../wireguard/interface.ts";
@@ -40,13 +40,17 @@ export class FakeDevice implements Device {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }
       if (change.kind === "remove") this.peers.delete(change.key);
-      else this.#set(change.peer);
+      else this.#set(change.peer, change.endpoint);
     }
   }
 
-  #set(peer: Peer): void {
-    if (!this.peers.has(peer.key)) this.added.push(peer.key);
-    this.peers.set(peer.key, { ...peer, hasPresharedKey: false, latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 });
+  /** As `wg set` does: an endpoint that is not named stays, and so does the session. */
+  #set(peer: Peer, endpoint: SocketAddress | undefined): void {
+    const before = this.peers.get(peer.key);
+    if (before === undefined) this.added.push(peer.key);
+    const { latestHandshakeAt, rxBytes, txBytes } = before ?? { latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 };
+    const counts = { hasPresharedKey: false, latestHandshakeAt, rxBytes, txBytes };
+    this.peers.set(peer.key, { ...peer, endpoint: endpoint ?? before?.endpoint, ...counts });
   }
 
   async ensure(wanted: WantedInterface) {

@@ -45,7 +45,7 @@ export function plan(
 
 export interface Repairs {
   /** The peers as they were last applied, by us or by the agent before us; knows which endpoint is a roamed one. */
-  readonly asked: ReadonlyMap<PublicKey, Peer>;
+  readonly asked: Pick<ReadonlyMap<PublicKey, Peer>, "get">;
   /** What the device said before the interface was lost. */
   readonly lastSeen: ReadonlyMap<PublicKey, RunningPeer>;
   /** Leave peers alone that nobody wants: while we do not know all that the chain says. */
