@@ -41,6 +41,13 @@ async function mendSlice(agent: Agent, slice: readonly Change[], done: Change[],
   return outcome;
 }
 
+/** Peers are there that nobody may judge before the chain has been read: the pass after that decides. */
+export function hasUnjudged(agent: Agent, { peers }: DeviceState): boolean {
+  if (agent.isTooStale || (agent.isCaughtUp && agent.isTrusted)) return false;
+  for (const key of peers.keys()) if (!agent.running.has(key)) return true;
+  return false;
+}
+
 /** Between the device and what was last applied; what changed while it was read is not compared. */
 function differences(agent: Agent, found: DeviceState): Change[] {
   const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;

@@ -97,7 +97,9 @@ describe("a start", () => {
     expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, true, false]);
     boot.lie();
     await boot.poll();
+    expect(boot.agent.isVerified).toBe(false);
     await boot.fullPass();
+    expect(boot.agent.isVerified).toBe(true);
     expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, false, false]);
   });
 

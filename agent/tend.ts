@@ -9,7 +9,7 @@ import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { writeGeneration } from "./generations.ts";
-import { mend } from "./mending.ts";
+import { hasUnjudged, mend } from "./mending.ts";
 import type { PublicKey } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
@@ -82,7 +82,7 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     await mend(agent, found, signal);
     if (outcome.kind === "rolled-back") throw outcome.error;
     // Ours may have become another token, whose addresses the interface does not have yet.
-    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd;
+    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd && !hasUnjudged(agent, found);
     observe(agent, found, agent.now().steadyMs - startedMs);
   } finally {
     agent.changedMeanwhile = undefined;
