@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { agentCommands } from "./agents.ts";
 import { checkCommand } from "./check.ts";
 import { configCommand } from "./config-command.ts";
+import { deployCommand } from "./deploy.ts";
 import { discreet, refuseSecrets } from "./discreet.ts";
 import { EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
@@ -26,6 +27,7 @@ const output = { outputError: (message: string, write: (text: string) => void) =
 
 for (const command of [
   keysCommand(),
+  deployCommand(),
   ...grantCommands(),
   acceptCommand(),
   ...tokenCommands(),

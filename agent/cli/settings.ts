@@ -16,6 +16,12 @@ export function chainSettings(environment: Environment): Settings {
   return parsed({ ...only(environment, [...CHAIN, ...RULES, ...LIMITS]), NODE_ID: "no-node" });
 }
 
+/** For a command that makes the contract: the chain without one. @throws Failure every mistake at once */
+export function deploymentSettings(environment: Environment): Settings {
+  const names = ["NETWORK", "CHAIN_ID", "RPC_URL", "RPC_URL_FILE", "ALLOW_INSECURE_RPC"];
+  return parsed({ ...only(environment, names), NODE_ID: "no-node", CONTRACT_ADDRESS: `0x${"0".repeat(40)}` });
+}
+
 /** For commands that talk to an agent; nothing of its chain is in them. @throws Failure every mistake at once */
 export function httpSettings(environment: Environment): Settings {
   const unused = { NODE_ID: "no-node", NETWORK: "devnet", RPC_URL: "http://localhost" };

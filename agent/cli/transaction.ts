@@ -1,7 +1,7 @@
 /** The parts of a transaction, through the chain room's door: what it costs, its signature, its way into a block. */
 import { keccak256 } from "ethers/crypto";
 import { Wallet } from "ethers/wallet";
-import type { Question, Rpc } from "../chain/rpc.ts";
+import type { Choice, Question, Rpc } from "../chain/rpc.ts";
 import { Malformed, RpcError } from "../chain/rpc.ts";
 import { type Address, parseAddress, type Secret } from "../model.ts";
 import { refusal } from "./contract.ts";
@@ -110,15 +110,35 @@ export async function handIn(rpc: Rpc, { hash, raw }: Signed, from: string): Pro
 }
 
 /** Undefined while no block has it; `refused` where its block has it and the contract changed nothing. */
-export async function receiptOf(rpc: Rpc, hash: string): Promise<Included | "refused" | undefined> {
-  return ask(rpc, "eth_getTransactionReceipt", [hash], (result) => {
-    if (result === null) return undefined;
-    const { status, blockNumber, logs, contractAddress } = result as Record<string, unknown>;
-    if (!Array.isArray(logs) || typeof status !== "string") throw new Malformed("the receipt has no status or no logs");
-    if (quantity(status) !== 1n) return "refused";
-    const created = typeof contractAddress === "string" ? parseAddress(contractAddress) : undefined;
-    return { transaction: hash, block: Number(quantity(blockNumber)), created, logs: logs as Included["logs"] };
-  });
+export async function receiptOf(
+  rpc: Rpc,
+  hash: string,
+  choice: Choice = {},
+): Promise<Included | "refused" | undefined> {
+  const parse = (result: unknown) => (result === null ? undefined : included(hash, result));
+  return (await rpc.ask({ method: "eth_getTransactionReceipt", params: [hash], deadlineMs: 10_000, parse }, choice))
+    .value;
+}
+
+function included(hash: string, result: unknown): Included | "refused" {
+  const { status, blockNumber, logs, contractAddress } = result as Record<string, unknown>;
+  if (!Array.isArray(logs) || typeof status !== "string") throw new Malformed("the receipt has no status or no logs");
+  if (quantity(status) !== 1n) return "refused";
+  const created = typeof contractAddress === "string" ? parseAddress(contractAddress) : undefined;
+  return { transaction: hash, block: Number(quantity(blockNumber)), created, logs: logs as Included["logs"] };
+}
+
+/** No block will ever take it, because another transaction of the account has its nonce. */
+export async function isOvertaken(rpc: Rpc, account: string, nonce: number, hash: string): Promise<boolean> {
+  const counting: Question<bigint> = {
+    ...{ method: "eth_getTransactionCount", params: [account, "latest"], deadlineMs: 10_000, parse: quantity },
+  };
+  const { value: count, upstream: only } = await rpc.ask(counting);
+  if (count <= nonce) return false;
+  // The same upstream's word for both: another may not have the block that counts it.
+  const isUnknown = (result: unknown) => result === null;
+  const looking = { method: "eth_getTransactionByHash", params: [hash], deadlineMs: 10_000, parse: isUnknown };
+  return (await rpc.ask(looking, { only })).value && (await receiptOf(rpc, hash, { only })) === undefined;
 }
 
 function asRefusal(error: unknown): unknown {
