@@ -2,15 +2,19 @@
 import { readKeys } from "../chain/audit.ts";
 import { follow, newFollower, origin, tipOf } from "../chain/follower.ts";
 import { overlayPrefix } from "../chain/prefix.ts";
+import { headOf } from "../chain/questions.ts";
 import { connect, type Rpc } from "../chain/rpc.ts";
 import type { Settings } from "../config.ts";
+import { AgentError } from "../errors.ts";
 import { AFTER_LOGS, type BlockRef, type Cidr, type PublicKey, type TokenId, ZERO_HASH } from "../model.ts";
 import { addresses, addressPlan } from "../registry/addresses.ts";
 import { advance, emptyLedger, type Ledger, observe, trail, unread } from "../registry/ledger.ts";
-import type { Registry } from "../registry/registry.ts";
+import { type Registry, size } from "../registry/registry.ts";
 import { type Roster, rosterOf } from "../registry/roster.ts";
+import { type Cache, openCache } from "./cache.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { remark } from "./output.ts";
+import { mustBeAccessContract } from "./probe.ts";
 
 export interface ChainView {
   readonly block: BlockRef;
@@ -22,25 +26,54 @@ export interface ChainView {
   addressesOf(id: TokenId): readonly Cidr[];
 }
 
-/** @throws AgentError | Failure */
-export async function readChain(settings: Settings): Promise<ChainView> {
-  const { chainId, contract, rpcUrls } = settings;
+/** @param options.cache false: the whole history is read again. @throws AgentError | Failure */
+export async function readChain(settings: Settings, { cache = true } = {}): Promise<ChainView> {
+  const { chainId, contract, rpcUrls, startBlock } = settings;
   const rpc = connect({ urls: rpcUrls, expect: { chainId, contract } });
   const stop = new AbortController();
   try {
-    return viewOf(settings, await readLedger(rpc, settings, stop.signal));
+    // The first answer comes from an upstream that serves this chain, and with it what cache is of this chain.
+    await rpc.ask(headOf("latest"));
+    const known = cache ? await openCache({ chainId, contract, genesis: rpc.genesis() }, startBlock) : undefined;
+    try {
+      const ledger = await withCache(rpc, settings, known, stop.signal);
+      if (size(ledger.registry) === 0) await mustBeAccessContract(rpc, contract);
+      return viewOf(settings, await withAnnouncedKeys(rpc, contract, ledger, stop.signal));
+    } finally {
+      await known?.close();
+    }
   } finally {
     stop.abort();
     rpc.close();
   }
 }
 
+/** A cache that the chain contradicts is as good as none. */
+async function withCache(rpc: Rpc, settings: Settings, cache: Cache | undefined, signal: AbortSignal): Promise<Ledger> {
+  const empty = emptyLedger(origin(settings.startBlock));
+  let ledger: Ledger;
+  try {
+    ledger = await readLedger(rpc, settings, cache?.ledger ?? empty, signal);
+  } catch (error) {
+    const isOutage = error instanceof AgentError && error.fault.code === "chain.request-failed";
+    if (cache?.ledger === undefined || isOutage) throw error;
+    ledger = await readLedger(rpc, settings, empty, signal);
+  }
+  await cache?.save(ledger);
+  return ledger;
+}
+
 const POLLS = 3;
 
-async function readLedger(rpc: Rpc, { contract, startBlock }: Settings, signal: AbortSignal): Promise<Ledger> {
+async function readLedger(
+  rpc: Rpc,
+  { contract, startBlock }: Settings,
+  from: Ledger,
+  signal: AbortSignal,
+): Promise<Ledger> {
   const follower = newFollower();
   const options = { contract, startBlock, signal, now: () => performance.now() };
-  let ledger = emptyLedger(origin(startBlock));
+  let ledger = from;
   // A poll without a usable head ends as quietly as one without news.
   for (let polls = 0; polls < POLLS && !isAtHead(ledger, follower.figures.headBlock); polls++) {
     for await (const step of follow(rpc, trail(ledger), options, follower)) {
@@ -52,7 +85,7 @@ async function readLedger(rpc: Rpc, { contract, startBlock }: Settings, signal: 
   if (!isAtHead(ledger, follower.figures.headBlock)) {
     throw new Failure(EXIT.unreachable, "the upstreams show no head that can be followed: try again, or name others");
   }
-  return withAnnouncedKeys(rpc, contract, ledger, signal);
+  return ledger;
 }
 
 function isAtHead(ledger: Ledger, head: number | undefined): boolean {

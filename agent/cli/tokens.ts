@@ -1,9 +1,11 @@
 /** `list` and `show`: the tokens of the contract, what each of them gets and why not. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { getAddress as checksummed } from "ethers/address";
 import { type Address, parseAddress, parseTokenId, type Refusal, type Token } from "../model.ts";
 import { token, tokens } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
+import { writeCsv } from "./csv.ts";
+import { COLUMNS } from "./csv-grants.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { endpointText } from "./member-conf.ts";
 import { print, printJson, shown, table } from "./output.ts";
@@ -11,24 +13,37 @@ import { chainSettings } from "./settings.ts";
 
 export function tokenCommands(): Command[] {
   return [
-    new Command("list")
+    reading(new Command("list"))
       .description("every active token, with its addresses and whether the nodes admit it")
       .option("--all", "revoked tokens too")
-      .option("--json", "print JSON")
-      .addHelpText("after", "\nExample: dstack-vpn list")
+      .addOption(new Option("--csv", "print what grant --csv reads: to,node_id,key").conflicts(["all", "json"]))
+      .addHelpText("after", "\nExample: dstack-vpn list\nExample: dstack-vpn list --csv > members.csv")
       .action(list),
-    new Command("show")
+    reading(new Command("show"))
       .description("all that is known of a token, by its number, its name or its owner")
       .argument("<token>", "a token's number, a node id, or an owner's address")
-      .option("--json", "print JSON")
       .addHelpText("after", "\nExample: dstack-vpn show alice")
       .action(show),
   ];
 }
 
-async function list({ all, json }: { all?: true; json?: true }): Promise<void> {
-  const view = await readChain(chainSettings(process.env));
+interface Typed {
+  readonly json?: true;
+  /** False with `--no-cache`. */
+  readonly cache: boolean;
+}
+
+function reading(command: Command): Command {
+  return command.option("--json", "print JSON").option("--no-cache", "read the chain's whole history again");
+}
+
+async function list({ all, csv, json, cache }: Typed & { all?: true; csv?: true }): Promise<void> {
+  const view = await readChain(chainSettings(process.env), { cache });
   const seen = byId(tokens(view.registry)).filter(({ active }) => active || all);
+  if (csv) {
+    process.stdout.write(writeCsv([COLUMNS, ...seen.map(csvCells)]));
+    return;
+  }
   const rows = seen.map((each) => tokenView(view, each));
   if (json) {
     printJson({ block: view.block, tokens: rows });
@@ -42,8 +57,13 @@ async function list({ all, json }: { all?: true; json?: true }): Promise<void> {
   print(...table([heads, ...cells]));
 }
 
-async function show(text: string, { json }: { json?: true }): Promise<void> {
-  const view = await readChain(chainSettings(process.env));
+/** In the order of `COLUMNS`. */
+function csvCells({ owner, nodeId, claim }: Token): string[] {
+  return [checksummed(owner), shown(nodeId), shown(claim?.key ?? "")];
+}
+
+async function show(text: string, { json, cache }: Typed): Promise<void> {
+  const view = await readChain(chainSettings(process.env), { cache });
   const found = byId(meant(view, text)).map((each) => tokenView(view, each));
   if (found.length === 0) {
     throw new Failure(EXIT.failed, `no token has this number, name or owner: ${shown(text)}`);
