@@ -43,7 +43,7 @@ async function config(typed: Typed): Promise<void> {
   const conf = holderConf(view, settings, typed);
   if (typed.qr) print(qrCode(conf.text(key)));
   if (typed.out !== undefined) {
-    await replaceFile(typed.out, conf.text(key), conf.mark);
+    replaceFile(typed.out, conf.text(key), conf.mark);
     remark(`wrote ${typed.out}`);
   }
   if (typed.json) printJson({ block: view.block, config: conf.text(undefined), out: typed.out ?? null });

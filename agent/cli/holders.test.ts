@@ -1,6 +1,7 @@
 /** Ring 2: what a holder types, on our contract. */
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Interface } from "ethers/abi";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ALICE, ALICE_KEY, OWNER_KEY, Typing } from "../test/typing.ts";
 
@@ -133,7 +134,17 @@ describe("what ends access, in words", { timeout: 120_000 }, () => {
   it("no such token, a revoked one, one that changed hands", async () => {
     const spare = await typing.owner("grant", "--to", ALICE, "--node-id", "spare");
     await typing.owner("revoke", spare.tokenId);
-    const [none, revoked] = await Promise.all([check("999"), check(spare.tokenId)]);
+    const moved = await typing.owner("grant", "--to", ALICE, "--node-id", "moved", "--key", await keyPair("moved.key"));
+    const transfer = new Interface(["function transferFrom(address, address, uint256)"]);
+    const data = transfer.encodeFunctionData("transferFrom", [ALICE, `0x${"b".repeat(40)}`, moved.tokenId]);
+    await typing.rpc("eth_sendTransaction", { from: ALICE, to: typing.chain["CONTRACT_ADDRESS"], data });
+    const [none, revoked, gone] = await Promise.all([check("999"), check(spare.tokenId), check(moved.tokenId)]);
+    expect(gone).toMatchObject({
+      exit: 1,
+      out: expect.stringMatching(
+        /^no {2}token \d+ changed hands in block \d+, and its new owner has registered no key/m,
+      ),
+    });
     expect(none).toMatchObject({ exit: 1, out: expect.stringMatching(/^no {2}there is no token 999\n {4}compare /) });
     expect(revoked.out).toMatch(/^no {2}token \d+ is revoked, for good\n {4}ask the contract's owner for a new one$/m);
     expect(revoked.exit).toBe(1);

@@ -14,10 +14,10 @@ import { type ChainView, readChain } from "./chain-view.ts";
 import { nodes } from "./check.ts";
 import { contract } from "./contract.ts";
 import { EXIT, Failure } from "./failure.ts";
-import { type Conf, holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
+import { holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
 import { conclusion, type Finding, standing } from "./holding.ts";
 import { print, printLine, remark } from "./output.ts";
-import { readKey, replaceFile } from "./own-files.ts";
+import { mayReplace, readKey, replaceFile } from "./own-files.ts";
 import { type Call, send } from "./send.ts";
 import { chainSettings, httpSettings } from "./settings.ts";
 import { type Signing, signer, signs, type Unlock } from "./signing.ts";
@@ -66,12 +66,17 @@ async function join(typed: Typed): Promise<void> {
   const until = performance.now() + typed.wait * 1_000;
   const before = await readChain(settings);
   const known = mayJoin(before, typed.token, key);
+  // A wish that cannot be granted, or a file that is in the way, is to show before a transaction is paid for.
+  const { mark } = holderConf(before, settings, typed);
+  const out = typed.out ?? `dstack-${typed.token}.conf`;
+  const isAgreed = await mayReplace(out, mark, () =>
+    agrees(`${out} exists and is not a configuration of this token. Overwrite it?`),
+  );
   const isRegistered = known.claim?.key === key.publicKey;
   const transaction = isRegistered ? null : await registered(settings, known, typed, key, unlock, until);
   const view = await admitted(settings, typed.token, key, isRegistered ? before : undefined, until);
   const conf = holderConf(view, settings, typed);
-  const out = typed.out ?? `dstack-${typed.token}.conf`;
-  await writeConf(out, conf, key);
+  replaceFile(out, conf.text(key), conf.mark, isAgreed);
   if (typed.qr ?? (process.stdout.isTTY && !typed.json)) print(qrCode(conf.text(key)));
 
   const wanted = { tokenId: typed.token, key: key.publicKey, block: view.block.number };
@@ -186,13 +191,6 @@ async function admitted(
     isTold = true;
     await sleep(POLL_MS);
   }
-}
-
-async function writeConf(out: string, conf: Conf, key: PrivateKey): Promise<void> {
-  const isOver = await replaceFile(out, conf.text(key), conf.mark, () =>
-    agrees(`${out} exists and is not a configuration of this token. Overwrite it?`),
-  );
-  if (isOver) remark(`${out} was overwritten`);
 }
 
 /** Waits for one node. @returns what is still in the way when the time is over */

@@ -1,5 +1,16 @@
 /** Files with a secret in them: 0600 from their first byte on. */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { PrivateKey } from "../model.ts";
 import { EXIT, Failure } from "./failure.ts";
 
@@ -9,23 +20,23 @@ export function createFile(path: string, text: string): void {
 }
 
 /**
- * Whole or not at all, and without asking only over a file that starts with `mark`.
- * @returns whether something else was there, and `mayReplace` agreed. @throws Failure
+ * Finds out before anything else is done whether `replaceFile` will be let.
+ * @returns whether something else is there, and `agrees` said that it may go. @throws Failure
  */
-export async function replaceFile(
-  path: string,
-  text: string,
-  mark: string,
-  mayReplace: () => Promise<boolean> = async () => false,
-): Promise<boolean> {
-  const present = readIfThere(path);
-  const isOther = present !== undefined && !present.startsWith(mark);
-  if (isOther && !(await mayReplace())) {
-    throw new Failure(
-      EXIT.failed,
-      `${path} exists and is not a configuration of this token: it is left alone, name another`,
-    );
+export async function mayReplace(path: string, mark: string, agrees: () => Promise<boolean>): Promise<boolean> {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (cause) {
+    throw unwritable(path, cause);
   }
+  const isOther = isElse(path, mark);
+  if (isOther && !(await agrees())) throw left(path);
+  return isOther;
+}
+
+/** Whole or not at all, and only over a file that starts with `mark` unless it is agreed. @throws Failure */
+export function replaceFile(path: string, text: string, mark: string, isAgreed = false): void {
+  if (!isAgreed && isElse(path, mark)) throw left(path);
   const draft = `${path}.${process.pid}.new`;
   writeNew(draft, text);
   try {
@@ -34,7 +45,16 @@ export async function replaceFile(
     rmSync(draft, { force: true });
     throw unwritable(path, cause);
   }
-  return isOther;
+}
+
+function isElse(path: string, mark: string): boolean {
+  const present = readIfThere(path);
+  return present !== undefined && !present.startsWith(mark);
+}
+
+function left(path: string): Failure {
+  const why = "exists and is not a configuration of this token: it is left alone, name another";
+  return new Failure(EXIT.failed, `${path} ${why}`);
 }
 
 /** @throws Failure */

@@ -71,6 +71,20 @@ export class Typing implements AsyncDisposable {
     return typed(this.folder, args, { ...this.#chain, ...environment });
   }
 
+  /** How it is started, for tests that start it in a way of their own. */
+  command(args: readonly string[]): { readonly argv: readonly string[]; readonly env: NodeJS.ProcessEnv } {
+    return { argv: [process.execPath, MAIN, ...args], env: { PATH: process.env["PATH"], ...this.#chain } };
+  }
+
+  async rpc(method: string, ...params: unknown[]): Promise<unknown> {
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(this.#chain["RPC_URL"] ?? "", { method: "POST", headers, body });
+    const { result, error } = (await response.json()) as { result?: unknown; error?: { message: string } };
+    if (error !== undefined) throw new Error(`${method}: ${error.message}`);
+    return result;
+  }
+
   as(key: string, ...args: readonly string[]): Promise<Ran> {
     return this.run(args, { CONTRACT_PRIVATE_KEY: key });
   }
@@ -87,4 +101,26 @@ export class Typing implements AsyncDisposable {
     this.#anvil.kill();
     if (this.#anvil.exitCode === null && this.#anvil.signalCode === null) await once(this.#anvil, "exit");
   }
+}
+
+/** At a terminal of its own (script, of Debian's bsdutils): types `keys` once `question` is there. */
+export async function typedAtTerminal(
+  typing: Typing,
+  args: readonly string[],
+  question: RegExp,
+  keys: string,
+): Promise<{ readonly exit: number | null; readonly out: string }> {
+  const { argv, env } = typing.command(args);
+  const line = argv.map((word) => `'${word}'`).join(" ");
+  const child = spawn("script", ["-qefc", line, "/dev/null"], { env, cwd: typing.folder });
+  let out = "";
+  let isTyped = false;
+  child.stdout.on("data", (chunk) => {
+    out += chunk;
+    if (isTyped || !question.test(out)) return;
+    isTyped = true;
+    child.stdin.write(keys);
+  });
+  const [exit] = await once(child, "close");
+  return { exit, out };
 }

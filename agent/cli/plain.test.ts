@@ -1,0 +1,69 @@
+/** Ring 2: every command against a contract that has the deployed interface and nothing more. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ALICE, OWNER_KEY, Typing } from "../test/typing.ts";
+
+let typing: Typing;
+let key: string;
+
+beforeAll(async () => {
+  typing = await Typing.open("PlainAccessNFT");
+  const gate = (await typing.run(["keys", "--out", "gate.key"])).out.trim();
+  key = (await typing.run(["keys", "--out", "phone.key"])).out.trim();
+  await typing.owner("grant", "--to", ALICE, "--node-id", "gate", "--key", gate);
+  await typing.owner("grant", "--to", ALICE, "--node-id", "phone", "--key", key);
+}, 120_000);
+afterAll(() => typing?.[Symbol.asyncDispose]());
+
+const published = { PEER_ENDPOINTS: "gate=192.0.2.1:51820", GATEWAYS: "gate" };
+
+describe("a contract without roles, endpoints and keys to set", { timeout: 120_000 }, () => {
+  it.each([
+    [["set-key", "--token", "2", "--key", "KEY"], "updatePublicKey(uint256,string)"],
+    [["set-role", "--token", "2", "--role", "node"], "setRole(uint256,uint8)"],
+    [["set-endpoint", "--token", "2", "--endpoint", "192.0.2.1:1"], "setEndpoint(uint256,string)"],
+    [["accept-ownership"], "acceptOwnership()"],
+    [["join", "--token", "2", "--key-file", "gate.key", "--wait", "0"], "updatePublicKey(uint256,string)"],
+  ])("%o is told which function there is not, signed here or elsewhere", async (words, name) => {
+    const args = words.map((word) => word.replace("KEY", key));
+    const wanted = { exit: 1, out: "", err: expect.stringContaining(` has no function ${name}: `) };
+    const [here, elsewhere] = await Promise.all([
+      typing.run(args, { ...published, CONTRACT_PRIVATE_KEY: OWNER_KEY }),
+      typing.run(args, published),
+    ]);
+    expect([here, elsewhere]).toEqual([wanted, wanted]);
+  });
+
+  it("serves whoever reads it or joins with the key of their grant", async () => {
+    const on = (...args: readonly string[]) => typing.run(args, published);
+    const [list, show, join, check, lost] = await Promise.all([
+      on("list", "--json"),
+      on("show", "phone"),
+      on("join", "--token", "2", "--key-file", "phone.key", "--out", "phone.conf", "--json"),
+      on("check", "--token", "2", "--key-file", "phone.key"),
+      typing.run(["check", "--token", "2"]),
+    ]);
+    expect(JSON.parse(list.out).tokens).toMatchObject([{ role: "gateway" }, { access: "admitted" }]);
+    expect(show.out).toMatch(/^access +admitted$/m);
+    expect(JSON.parse(join.out)).toMatchObject({ transaction: null, out: "phone.conf" });
+    expect(check.exit).toBe(0);
+    expect(lost).toMatchObject({ exit: 1, out: expect.stringMatching(/set PEER_ENDPOINTS as they publish it/) });
+  });
+
+  it("gives a key to two, of whom the second hears whose it was first", async () => {
+    const { tokenId } = await typing.owner("grant", "--to", `0x${"a".repeat(40)}`, "--node-id", "twin", "--key", key);
+    const twin = await typing.run(["check", "--token", tokenId], published);
+    expect(twin).toMatchObject({
+      exit: 1,
+      out: expect.stringMatching(/^no {2}token 2 has the same key.*\n {4}make a new key/m),
+    });
+  });
+
+  it("ends access by a revoke, and changes hands at once", async () => {
+    const { tokenId } = await typing.owner("grant", "--to", ALICE, "--node-id", "gone");
+    await typing.owner("revoke", tokenId);
+    expect((await typing.run(["check", "--token", tokenId])).out).toMatch(/is revoked, for good/);
+    expect((await typing.as(OWNER_KEY, "transfer-ownership", "--to", ALICE)).exit).toBe(0);
+    const late = await typing.as(OWNER_KEY, "revoke", "2");
+    expect(late.err).toMatch(/does not own the contract/);
+  });
+});
