@@ -1,7 +1,6 @@
 /** The door to the host, as far as it shows itself as files: kernel settings, processes, ports, and a place for a secret. */
-import { randomBytes } from "node:crypto";
-import { type FileHandle, open, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { constants } from "node:fs";
+import { type FileHandle, open, readFile } from "node:fs/promises";
 import { AgentError } from "../errors.ts";
 
 /** A sysctl by its path below `/proc/sys`; undefined where this kernel has none. */
@@ -43,11 +42,9 @@ export async function isUdpPortTaken(port: number): Promise<boolean> {
  */
 export async function inputFile(text: string): Promise<FileHandle> {
   for (const directory of ["/dev/shm", "/run", "/tmp"]) {
-    const path = join(directory, `.dstack-vpn.${randomBytes(8).toString("hex")}`);
-    const file = await open(path, "wx+", 0o600).catch(() => undefined);
+    const file = await open(directory, UNNAMED, 0o600).catch(() => undefined);
     if (file === undefined) continue;
     try {
-      await rm(path);
       // At a position, which leaves the offset at the start: not every program opens /dev/stdin anew.
       await file.write(text, 0);
       return file;
@@ -60,3 +57,6 @@ export async function inputFile(text: string): Promise<FileHandle> {
     mend: "mount a tmpfs at /dev/shm, /run or /tmp",
   });
 }
+
+/** `O_TMPFILE` of open(2), for which Node has no word: a name, even for an instant, is what a crash would leave behind. */
+const UNNAMED = 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR | constants.O_EXCL;
