@@ -17,6 +17,8 @@ export interface Figure {
   readonly goal: number | null;
   readonly met: boolean | null;
   readonly baseline: Baseline | null;
+  /** Where the value is a ratio: what it was worked out from, in the baseline's unit. */
+  readonly ours?: number;
   /** How it was taken, where the name does not say it. */
   readonly note?: string;
 }
@@ -53,11 +55,9 @@ export interface Ratio {
 
 /** Ours as a multiple of theirs. */
 export function ratio({ name, ours, theirs, goal, note }: Ratio): Figure {
-  const both = `ours ${quantity(ours, theirs.unit)}`;
-  return figure({
-    ...{ name, value: ours / theirs.value, unit: "×", baseline: theirs },
-    ...{ note: note === undefined ? both : `${both}; ${note}`, ...(goal === undefined ? {} : { goal }) },
-  });
+  const measured = { name, value: ours / theirs.value, unit: "×", baseline: theirs } as const;
+  const asked = { ...(goal === undefined ? {} : { goal }), ...(note === undefined ? {} : { note }) };
+  return { ...figure({ ...measured, ...asked }), ours };
 }
 
 /** @throws RangeError when there is none */

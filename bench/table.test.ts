@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { figure } from "./figure.ts";
+import { figure, ratio } from "./figure.ts";
 import { change, table } from "./table.ts";
 
 const last = (value: number) => new Map([["fill", { value, unit: "ms" as const }]]);
@@ -32,4 +32,14 @@ test("the table names what was missed, with its baseline in the same row", () =>
   expect(lines[1]).toMatch(/^fill +99 ms +<= 100 ms +met +same$/);
   expect(lines[2]).toMatch(/^pass +101 ms +<= 100 ms +MISSED +wg setconf 90 ms +new$/);
   expect(lines.slice(-3)).toEqual(["3 figures, 1 of 2 goals met; missed:", "  pass", ""]);
+});
+
+test("a ratio shows both of its sides, and what is said of several rows is said once, below", () => {
+  const theirs = { name: "wg setconf", value: 100, unit: "ms" } as const;
+  const rows = ["a", "b", "c"].map((name) =>
+    ratio({ name, ours: 130, theirs, ...(name === "b" ? {} : { note: "in turns" }) }),
+  );
+  const [, a, b, c, , note] = table(rows, new Map()).split("\n");
+  expect(a).toMatch(/^a \[1\] +1.3 × +130 ms : wg setconf 100 ms +new$/);
+  expect([b?.slice(0, 6), c?.slice(0, 6), note]).toEqual(["b     ", "c [1] ", "[1] in turns"]);
 });

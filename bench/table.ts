@@ -5,17 +5,24 @@ import { type Figure, quantity } from "./figure.ts";
 export type Last = ReadonlyMap<string, Pick<Figure, "value" | "unit">>;
 
 export function table(figures: readonly Figure[], last: Last): string {
+  const notes = [...new Set(figures.flatMap(({ note }) => note ?? []))];
   const rows = figures.map((row) => [
-    row.name,
+    row.note === undefined ? row.name : `${row.name} [${notes.indexOf(row.note) + 1}]`,
     quantity(row.value, row.unit),
     row.goal === null ? "" : `<= ${quantity(row.goal, row.unit)}`,
     row.met === null ? "" : row.met ? "met" : "MISSED",
-    row.baseline === null ? "" : `${row.baseline.name} ${quantity(row.baseline.value, row.baseline.unit)}`,
+    beside(row),
     change(row, last),
-    row.note ?? "",
   ]);
-  const head = ["figure", "value", "goal", "", "beside it, in the same run", "change", "how"];
-  return `${aligned([head, ...rows]).join("\n")}\n\n${summary(figures)}\n`;
+  const head = ["figure", "value", "goal", "", "beside it, in the same run", "change"];
+  const paragraphs = [aligned([head, ...rows]), notes.map((note, i) => `[${i + 1}] ${note}`), summary(figures)];
+  return paragraphs.flatMap((lines) => (lines.length === 0 ? [] : `${lines.join("\n")}\n`)).join("\n");
+}
+
+function beside({ baseline, ours }: Figure): string {
+  if (baseline === null) return "";
+  const theirs = `${baseline.name} ${quantity(baseline.value, baseline.unit)}`;
+  return ours === undefined ? theirs : `${quantity(ours, baseline.unit)} : ${theirs}`;
 }
 
 /** From the last table to this one. Below a hundredth of the value it is the same. */
@@ -29,11 +36,11 @@ export function change({ name, value, unit }: Figure, last: Last): string {
   return `${percent > 0 ? "+" : ""}${percent.toFixed(0)} %`;
 }
 
-function summary(figures: readonly Figure[]): string {
+function summary(figures: readonly Figure[]): string[] {
   const asked = figures.filter(({ met }) => met !== null);
   const missed = asked.filter(({ met }) => met === false).map(({ name }) => name);
   const counts = `${figures.length} figures, ${asked.length - missed.length} of ${asked.length} goals met`;
-  return missed.length === 0 ? counts : `${counts}; missed:\n${missed.map((name) => `  ${name}`).join("\n")}`;
+  return missed.length === 0 ? [counts] : [`${counts}; missed:`, ...missed.map((name) => `  ${name}`)];
 }
 
 const NUMBERS = [1, 2, 5];
