@@ -2,7 +2,7 @@
 import { exclusively } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { AgentError } from "./errors.ts";
-import { type Cidr, type Peer, parseTokenId, prefixOf, type TokenId } from "./model.ts";
+import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type Token, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
 import { inSlices } from "./slices.ts";
 import { apply } from "./wireguard/apply.ts";
@@ -11,19 +11,32 @@ import { type Change, repair } from "./wireguard/plan.ts";
 
 /**
  * Makes the device what was applied, in slices as an initial fill needs them, and reads it again to be sure.
+ * @returns the device as it was read last
  * @throws AgentError of what failed last, or device.unverified; what was mended stays
  */
-export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
+export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<DeviceState> {
   const changes = differences(agent, found);
-  if (changes.length === 0) return;
+  if (changes.length === 0) return found;
   agent.isVerified = false;
   const done: Change[] = [];
   const outcome = await inSlices(changes, (slice) => exclusively(agent, () => mendSlice(agent, slice, done, signal)));
   if (done.length > 0) tellDrift(agent, done);
   if (outcome.kind !== "applied") throw outcome.error;
-  if (signal.aborted) return;
-  const left = differences(agent, await agent.device.read(agent.running));
+  if (signal.aborted) return found;
+  const after = await agent.device.read(agent.running);
+  const left = differences(agent, after);
   if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
+  return { ...after, peers: remembering(after.peers, agent.lastRead.peers) };
+}
+
+/** A peer whose session went with its interface is as alive as it was, until it has had the time to shake hands again. */
+function remembering(peers: DeviceState["peers"], before: DeviceState["peers"]): DeviceState["peers"] {
+  const remembered = new Map(peers);
+  for (const [key, peer] of peers) {
+    const { latestHandshakeAt = 0 } = before.get(key) ?? {};
+    if (peer.latestHandshakeAt < latestHandshakeAt) remembered.set(key, { ...peer, latestHandshakeAt });
+  }
+  return remembered;
 }
 
 async function mendSlice(agent: Agent, slice: readonly Change[], done: Change[], signal: AbortSignal) {
@@ -63,11 +76,19 @@ function differences(agent: Agent, found: DeviceState): Change[] {
   return all.filter((change) => !agent.changedMeanwhile?.has(keyOf(change)) && isOurs(change));
 }
 
-/** Has the address of a token that our database does not know: until we have caught up, it may have been granted since. */
-function isLater(agent: Agent, { allowedIps }: Peer): boolean {
+/**
+ * Whether a peer that we know nothing of may have been given access after our database was last saved: it has the address
+ * of a token that is not in there, or had another key. Its session stays until we have caught up; an address that the
+ * database gives to somebody goes there.
+ */
+function isLater(agent: Agent, { key, allowedIps }: Peer): boolean {
   if (agent.isCaughtUp || agent.isTooStale) return false;
   const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
-  return ids.length > 0 && ids.every((id) => token(agent.ledger.registry, id) === undefined);
+  return ids.length > 0 && ids.every((id) => mayHaveGained(token(agent.ledger.registry, id), key));
+}
+
+function mayHaveGained(known: Token | undefined, key: PublicKey): boolean {
+  return known === undefined || (known.active && known.claim?.key !== key && !known.formerKeys.includes(key));
 }
 
 /** Whose address it is, if there is such a token: within each prefix of the overlay a token's id is its number. */

@@ -5,11 +5,12 @@ import { report } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
 import type { PublicKey } from "./model.ts";
 import { tendDevice } from "./tend.ts";
-import { Boot, keyOf } from "./test/boot.ts";
+import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { cidr } from "./test/peers.ts";
 import { Down } from "./test/rpc-over.ts";
 
-const [A, B, C, LATER, STRANGER] = [1, 2, 3, 98, 99].map(keyOf) as [
+const [A, B, C, D, LATER, STRANGER] = [1, 2, 3, 4, 98, 99].map(keyOf) as [
+  PublicKey,
   PublicKey,
   PublicKey,
   PublicKey,
@@ -73,34 +74,37 @@ describe("a start", () => {
     expect(boot.holds(A, B)).toEqual([true, false]);
   });
 
-  it("takes away whom its database knows to be out, before the chain is asked, and leaves alone who came later", async () => {
+  it("takes away whom its database knows to be out, before the chain is asked, and no session that may be newer", async () => {
     boot = new Boot();
-    const [a = 0n, b = 0n] = boot.grant(A, B);
+    const [a = 0n, b = 0n, d = 0n] = boot.grant(A, B, D);
     await boot.poll();
     await boot.fullPass();
     boot.device.refusesRemovals = true;
     boot.contract.revoke(a);
     boot.contract.updateKey(b, C);
+    boot.contract.transfer(d, ownerOf(50));
     boot.contract.mine();
     await boot.poll();
-    expect(boot.holds(A, B)).toEqual([true, true]);
     const peer = boot.device.peers.get(A);
+    const plant = (key: PublicKey, ip: string) => {
+      if (peer !== undefined) boot.device.peers.set(key, { ...peer, key, allowedIps: [cidr(ip)] });
+    };
     // Granted after the last save, as token 77; and somebody's who was never granted.
-    const later = [cidr("10.213.0.77/32")];
-    if (peer !== undefined) boot.device.peers.set(LATER, { ...peer, key: LATER, allowedIps: later });
-    if (peer !== undefined)
-      boot.device.peers.set(STRANGER, { ...peer, key: STRANGER, allowedIps: [cidr("0.0.0.0/0")] });
+    plant(LATER, "10.213.0.77/32");
+    plant(STRANGER, "0.0.0.0/0");
     boot.device.refusesRemovals = false;
     await boot.restart();
     boot.lie(down);
     await boot.fullPass();
-    expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, true, false]);
+    expect(boot.holds(A, C, D, LATER, STRANGER)).toEqual([false, true, false, true, false]);
+    // Its key may as well be the newer one, but the address is where the database says.
+    expect(boot.device.peers.get(B)?.allowedIps).toEqual([]);
     boot.lie();
     await boot.poll();
     expect(boot.agent.isVerified).toBe(false);
     await boot.fullPass();
     expect(boot.agent.isVerified).toBe(true);
-    expect(boot.holds(A, B, C, LATER, STRANGER)).toEqual([false, false, true, false, false]);
+    expect(boot.holds(A, B, C, D, LATER, STRANGER)).toEqual([false, false, true, false, false, false]);
   });
 
   it("waits for the chain where that is the policy, and empties nothing that runs", async () => {

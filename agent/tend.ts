@@ -60,6 +60,9 @@ const DEVICE_FAULTS: readonly FaultCode[] = [
   "address.overlap",
 ];
 
+/** A handshake that gets no answer is repeated after five seconds; whitepaper section 6.1. */
+const RECOVERY_MS = 6_000;
+
 /** A pass may cost one part in a hundred of the time. */
 export function intervalMs({ settings, lastRead }: Agent): number {
   return Math.max(settings.syncIntervalMs, 100 * lastRead.tookMs);
@@ -79,11 +82,11 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     const outcome = await settleWaiting(agent);
     // After that nobody knows what the device holds; the next pass reads it.
     if (outcome.kind === "failed") throw outcome.error;
-    await mend(agent, found, signal);
+    const after = await mend(agent, found, signal);
     if (outcome.kind === "rolled-back") throw outcome.error;
     // Ours may have become another token, whose addresses the interface does not have yet.
-    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd && !hasUnjudged(agent, found);
-    observe(agent, found, agent.now().steadyMs - startedMs);
+    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd && !hasUnjudged(agent, after);
+    observe(agent, after, agent.now().steadyMs - startedMs);
   } finally {
     agent.changedMeanwhile = undefined;
   }
@@ -93,7 +96,7 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
 
 /** The interface as it was found becomes ours, with its peers the first time. */
 async function takeOver(agent: Agent, found: DeviceState): Promise<void> {
-  await agent.device.restore(found, agent.settings.listenPort);
+  tellReconciled(agent, await agent.device.restore(found, agent.settings.listenPort), agent.hasAdopted);
   if (!agent.hasAdopted) meetNodes(agent, found);
   chooseGateway(agent, found);
   if (!agent.hasAdopted) adopt(agent, found);
@@ -134,8 +137,15 @@ async function reconcileInterface(agent: Agent): Promise<void> {
     agent.log.warn({ ...fault, detail: describe(fault) }, fault.code);
   }
   agent.lacks = faults;
-  if (repairs.length > 0) agent.log.info({ repairs, isNew }, "device.interface-reconciled");
-  if (repairs.length > 0 && agent.isVerified) agent.journal.add("drift-repair", { repairs: repairs.join("; ") });
+  tellReconciled(agent, repairs, agent.isVerified || (isNew && agent.hasAdopted));
+  // Who shakes hands on the new one is known again before that could be lost, too.
+  if (isNew) agent.tend.nudge(RECOVERY_MS);
+}
+
+function tellReconciled(agent: Agent, repairs: readonly string[], isDrift: boolean): void {
+  if (repairs.length === 0) return;
+  agent.log.info({ repairs }, "device.interface-reconciled");
+  if (isDrift) agent.journal.add("drift-repair", { repairs: repairs.join("; ") });
 }
 
 /**

@@ -1,7 +1,7 @@
 /** A WireGuard device in memory: a fake with state. It fails when told to, also half-way through a change. */
 import { setImmediate as turn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
-import type { Peer, PublicKey, SocketAddress } from "../model.ts";
+import type { Cidr, Peer, PublicKey, SocketAddress } from "../model.ts";
 import type { Device } from "../wireguard/device.ts";
 import type { RunningPeer } from "../wireguard/dump.ts";
 import type { WantedInterface } from "../wireguard/interface.ts";
@@ -19,6 +19,8 @@ export class FakeDevice implements Device {
   refusesRemovals = false;
   /** Every reading and every change waits for it. */
   busy: Promise<void> | undefined;
+  /** Whose an address is, or was last. */
+  readonly #holders = new Map<Cidr, PublicKey>();
   /** How often it was asked for something. */
   readonly asked = { apply: 0, read: 0 };
   wanted: WantedInterface | undefined;
@@ -27,7 +29,7 @@ export class FakeDevice implements Device {
     this.asked.read++;
     await turn();
     await this.busy;
-    return { publicKey: undefined, listenPort: 51820, peers: new Map(this.peers) };
+    return { publicKey: undefined, listenPort: 51820, isMarked: false, peers: new Map(this.peers) };
   }
 
   async apply(changes: readonly Change[]): Promise<void> {
@@ -44,13 +46,23 @@ export class FakeDevice implements Device {
     }
   }
 
-  /** As `wg set` does: an endpoint that is not named stays, and so does the session. */
+  /** As `wg set` does: what is not named stays, and so does the session; an address belongs to one peer. */
   #set(peer: Peer, endpoint: SocketAddress | undefined): void {
     const before = this.peers.get(peer.key);
+    for (const ip of peer.allowedIps) this.#take(ip, peer.key);
     if (before === undefined) this.added.push(peer.key);
     const { latestHandshakeAt, rxBytes, txBytes } = before ?? { latestHandshakeAt: 0, rxBytes: 0, txBytes: 0 };
     const counts = { hasPresharedKey: false, latestHandshakeAt, rxBytes, txBytes };
     this.peers.set(peer.key, { ...peer, endpoint: endpoint ?? before?.endpoint, ...counts });
+  }
+
+  #take(ip: Cidr, to: PublicKey): void {
+    const from = this.#holders.get(ip);
+    const loser = from === undefined || from === to ? undefined : this.peers.get(from);
+    if (loser !== undefined) {
+      this.peers.set(loser.key, { ...loser, allowedIps: loser.allowedIps.filter((other) => other !== ip) });
+    }
+    this.#holders.set(ip, to);
   }
 
   async ensure(wanted: WantedInterface) {

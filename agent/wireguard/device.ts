@@ -26,7 +26,7 @@ export interface Device {
    * firewall, forwarding. @throws AgentError when there is no interface to work with; lesser things are in its `faults`
    */
   ensure(wanted: WantedInterface): Promise<Ensured>;
-  /** Puts the private key and the port back where `found` has others: of an interface that `ensure` has returned for. */
+  /** Puts private key, port and mark back where `found` has others: of an interface that `ensure` has returned for. */
   restore(found: DeviceState, listenPort: number): Promise<string[]>;
   /** Forgets the connections of addresses that lost their peer, which the host's NAT might carry on. Never throws; slow. */
   forget(addresses: readonly Cidr[]): Promise<void>;

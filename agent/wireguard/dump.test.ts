@@ -38,6 +38,13 @@ describe("a dump", () => {
     ]);
   });
 
+  test.each([
+    ["off", false],
+    ["0xca6c", true],
+  ])("says whether packets are marked: %s", (mark, isMarked) => {
+    expect(read(`${line(secret.reveal(), secret.publicKey, "51820", mark)}\n`)).toMatchObject({ isMarked });
+  });
+
   it("of an interface without a key has none", () => {
     expect(read("(none)\t(none)\t0\toff\n").publicKey).toBeUndefined();
   });
@@ -89,6 +96,7 @@ describe("rubbish", () => {
     ["nothing at all", ""],
     ["a cut line", `${head}\n${A}`],
     ["a cut head", head],
+    ["a mark that is none", `${line(secret.reveal(), secret.publicKey, "51820", "on")}\n`],
     ["a head with a field too few", `${head.slice(0, head.lastIndexOf("\t"))}\n`],
     ["a head that is a peer", `${A}\n`],
     ["a peer with a field too few", `${head}\n${A.slice(0, A.lastIndexOf("\t"))}\n`],

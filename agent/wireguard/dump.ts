@@ -18,6 +18,8 @@ export interface DeviceState {
   /** Absent where the interface has no private key yet. */
   readonly publicKey: PublicKey | undefined;
   readonly listenPort: number;
+  /** Its packets carry a firewall mark, by which rules of the host may lead them astray. */
+  readonly isMarked: boolean;
   readonly peers: ReadonlyMap<PublicKey, RunningPeer>;
 }
 
@@ -36,7 +38,7 @@ export function dumpReader(known: ReadonlyMap<PublicKey, Peer>): {
   end: () => DeviceState;
 } {
   let [rest, bytes, lines] = ["", 0, 0];
-  let head: { publicKey: PublicKey | undefined; listenPort: number } | undefined;
+  let head: Omit<DeviceState, "peers"> | undefined;
   const peers = new Map<PublicKey, RunningPeer>();
   const line = (text: string) => {
     lines++;
@@ -71,10 +73,11 @@ export function dumpReader(known: ReadonlyMap<PublicKey, Peer>): {
 }
 
 /** private-key, public-key, listen-port, fwmark. */
-function deviceLine(fields: readonly string[]): { publicKey: PublicKey | undefined; listenPort: number } {
-  const [, key = "", port] = fields;
+function deviceLine(fields: readonly string[]): Omit<DeviceState, "peers"> {
+  const [, key = "", port, mark = ""] = fields;
   if (fields.length !== 4) throw malformed(1, "fields");
-  return { publicKey: key === NONE ? undefined : anyKey(key, 1), listenPort: count(port, 1) };
+  if (!/^(off|0x[0-9a-f]{1,8})$/.test(mark)) throw malformed(1, "firewall mark");
+  return { publicKey: key === NONE ? undefined : anyKey(key, 1), listenPort: count(port, 1), isMarked: mark !== "off" };
 }
 
 /** public-key, preshared-key, endpoint, allowed-ips, latest-handshake, transfer-rx, transfer-tx, persistent-keepalive. */

@@ -92,6 +92,10 @@ export class Interface {
       output(ended);
     }
     if (found.listenPort !== listenPort) repairs.push(`listen on port ${listenPort}`);
+    if (found.isMarked) {
+      output(await this.#run("wg", ["set", this.#name, "fwmark", "off"]));
+      repairs.push("take the firewall mark off");
+    }
     return repairs;
   }
 
