@@ -4,6 +4,7 @@ import { blockByHash } from "../chain/questions.ts";
 import { connect } from "../chain/rpc.ts";
 import type { Settings } from "../config.ts";
 import type { BlockRef, TokenId } from "../model.ts";
+import { tokens } from "../registry/registry.ts";
 import { askNode } from "./asked-nodes.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { EXIT, type Exit, Failure } from "./failure.ts";
@@ -85,7 +86,7 @@ function lines({ state, says, mend }: Finding): string[] {
   return mend === undefined ? [first] : [first, `    ${mend}`];
 }
 
-function dialFinding({ roster, overlay }: ChainView, id: TokenId): Finding {
+function dialFinding({ registry, roster, overlay }: ChainView, id: TokenId): Finding {
   const count = dialable(roster.everybody(), id, overlay).length;
   if (count > 0) {
     const says = `${count} node${count === 1 ? "" : "s"} can be dialled, by what the chain and the settings say`;
@@ -93,7 +94,9 @@ function dialFinding({ roster, overlay }: ChainView, id: TokenId): Finding {
   }
   const says = "no node says where it can be dialled: there is nothing to connect to";
   const mend = "ask whoever runs the nodes; on a contract without endpoints, set PEER_ENDPOINTS as they publish it";
-  return { about: "node", state: "bad", code: "node.none", says, mend };
+  // Where the chain tells no roles, the nodes' settings do, and nobody has to have published them here.
+  const isTold = tokens(registry).some(({ roleAt }) => roleAt !== undefined);
+  return { about: "node", state: isTold ? "bad" : "unknown", code: "node.none", says, mend };
 }
 
 async function timeOf({ rpcUrls, chainId, contract }: Settings, block: BlockRef): Promise<number> {

@@ -115,7 +115,8 @@ export async function typedAtTerminal(
   const child = spawn("script", ["-qefc", line, "/dev/null"], { env, cwd: typing.folder });
   let out = "";
   let isTyped = false;
-  child.stdout.on("data", (chunk) => {
+  // A character of several bytes may come in two pieces.
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
     out += chunk;
     if (isTyped || !question.test(out)) return;
     isTyped = true;
