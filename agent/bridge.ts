@@ -2,6 +2,7 @@
 import { settle } from "./access.ts";
 import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
+import { isInvalid } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
@@ -119,8 +120,11 @@ function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   const { contract, startBlock } = agent.settings;
   const now = () => agent.now().steadyMs;
   // After a restart the follower has forgotten what it told, and the ledger has not.
-  const knows = ({ at }: AccessEvent) =>
-    agent.ledger.unfinal.some(({ events }) => events.some((event) => comparePositions(event.at, at) === 0));
+  const knows = (asked: AccessEvent) => {
+    const isIt = (event: AccessEvent) =>
+      comparePositions(event.at, asked.at) === 0 && (!isInvalid(event) || isInvalid(asked));
+    return agent.ledger.unfinal.some(({ events }) => events.some(isIt));
+  };
   return { contract, startBlock, signal, now, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
 

@@ -171,9 +171,9 @@ function cut(bytes: Buffer, limit: number): string {
 
 // --- order -----------------------------------------------------------------------------------------------------------
 
-/** By position, and of several in one place the first. */
+/** By position, and of several in one place the first that could be read. */
 export function inOrder(events: AccessEvent[]): AccessEvent[] {
-  events.sort((a, b) => comparePositions(a.at, b.at));
+  events.sort((a, b) => comparePositions(a.at, b.at) || Number(isInvalid(a)) - Number(isInvalid(b)));
   return events.filter((event, i) => {
     const before = events[i - 1];
     return before === undefined || comparePositions(before.at, event.at) !== 0;

@@ -17,6 +17,13 @@ const omitting =
     return { result: logs.filter(({ blockNumber }) => !numbers.includes(Number(blockNumber))) };
   };
 
+/** The texts of every log are cut off. */
+const damaging: Whim = (call, honest) => {
+  const outcome = honest();
+  if (!asksLogs(call) || !("result" in outcome)) return outcome;
+  return { result: (outcome.result as { data: string }[]).map((log) => ({ ...log, data: log.data.slice(0, 66) })) };
+};
+
 /** The same logs, under the hash of block a1. */
 function misplaced(chain: DrawnChain, outcome: Outcome): Outcome {
   if (!("result" in outcome)) return outcome;
@@ -255,6 +262,43 @@ describe("logs that an upstream leaves out", () => {
     const watcher = await followed(chain);
     await mined(chain, watcher, 11, 25);
     expect(chain.calls.filter(asksLogs)).toHaveLength(15);
+  });
+});
+
+describe("logs that an upstream damages", () => {
+  it("are told by a reading that is whole, and told once", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.whims.set("bad", damaging);
+    chain.draw("a10-a11+7");
+    expect(await watcher.poll()).toBe("a11invalid");
+    const steps = await mined(chain, watcher, 12, 100);
+    expect(steps.join(" ")).toContain("(+7@11)");
+    expect(watcher.told.words).toEqual(["11.0 +7"]);
+    expect(watcher.follower.figures).toMatchObject({ invalidLogs: 1, divergences: 1 });
+  });
+
+  it("do not stand before the whole ones of another", async () => {
+    const chain = new DrawnChain("late", "bad");
+    const watcher = await followed(chain);
+    for (const name of ["late", "bad"]) chain.whims.set(name, omitting(11));
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    chain.whims.delete("late");
+    chain.whims.set("bad", damaging);
+    await mined(chain, watcher, 12, 14);
+    expect(watcher.told.words).toEqual(["11.0 +7"]);
+  });
+
+  it("are told once as what they are where nobody has them whole", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", damaging);
+    chain.draw("a10-a11+7");
+    await watcher.poll();
+    await mined(chain, watcher, 12, 100);
+    expect(watcher.trail.final.number).toBeGreaterThan(11);
+    expect(watcher.follower.figures).toMatchObject({ invalidLogs: 1, divergences: 0 });
   });
 });
 

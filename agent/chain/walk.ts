@@ -16,7 +16,7 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
-  /** Whether an event of an unfinal block was told before a restart. */
+  /** Whether an event of an unfinal block was told, before a restart too; as unreadable is told only where it is so again. */
   readonly knows?: (event: AccessEvent) => boolean;
   readonly onNotice?: (notice: Notice) => void;
 }
@@ -54,7 +54,7 @@ export interface Follower {
   readonly heads: Heads;
   readonly habits: Habits;
   doubts: readonly Doubt[];
-  /** The log indices told of each unfinal block that had any. */
+  /** The log indices told of each unfinal block that had any, but for what could not be read: another upstream may have it whole. */
   readonly told: Map<number, Set<number>>;
   readonly second: Second;
   /** The block of the last conflict that was told. */
@@ -127,7 +127,8 @@ export function take(walk: Walk, step: Advance): void {
   }
   const events = step.kind === "finalise" ? step.missed : step.events;
   figures.invalidLogs += events.filter(isInvalid).length;
-  if (step.kind !== "history") for (const { at } of events) indices(follower, at.block).add(at.logIndex);
+  if (step.kind !== "history")
+    for (const event of events) if (!isInvalid(event)) indices(follower, event.at.block).add(event.at.logIndex);
   forget(follower, ({ number }) => number <= walk.trail.final.number);
 }
 

@@ -207,11 +207,13 @@ export class Told {
       return;
     }
     const events = step.kind === "finalise" ? step.missed : step.events;
-    for (const event of events) if (!this.has(event.at)) this.#events.set(placeOf(event.at), event);
+    for (const event of events) if (!this.has(event)) this.#events.set(placeOf(event.at), event);
   }
 
-  has(at: Position): boolean {
-    return this.#events.has(placeOf(at));
+  /** What could not be read is not the whole of it. */
+  has(event: AccessEvent): boolean {
+    const known = this.#events.get(placeOf(event.at));
+    return known !== undefined && (known.kind !== "invalid" || event.kind === "invalid");
   }
 
   get events(): AccessEvent[] {

@@ -31,7 +31,7 @@ export class Watcher {
     this.#options = {
       ...{ contract, startBlock, signal: new AbortController().signal, now: () => (this.#ms += this.tickMs) },
       onNotice: (notice) => this.notices.push(notice),
-      knows: ({ at }) => this.told.has(at),
+      knows: (event) => this.told.has(event),
     };
   }
 
