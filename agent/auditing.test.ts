@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll, witnessRemovals } from "./auditing.ts";
-import { Boot, keyOf } from "./test/boot.ts";
+import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 
 const KEYS = [1, 2, 3, 4, 5, 6, 7].map(keyOf);
@@ -69,6 +69,24 @@ describe("an audit", () => {
     expect(boot.held()).toHaveLength(7);
     await auditAll(boot.agent, boot.signal);
     expect(boot.held()).toEqual([]);
+  });
+
+  it("finds a grant that was damaged where the mint itself was told", async () => {
+    boot = new Boot();
+    boot.grant(keyOf(7));
+    await boot.poll();
+    boot.lie(async (method, params, truth) => {
+      const outcome = await truth(method, params);
+      if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+      return { result: (outcome.result as { data: string }[]).map((log) => ({ ...log, data: log.data.slice(0, 66) })) };
+    });
+    boot.contract.grant(ownerOf(3), "m-8", keyOf(8));
+    boot.contract.mine();
+    boot.chain.mine(200);
+    await boot.poll();
+    expect(boot.holds(keyOf(8))).toEqual([false]);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, true]);
   });
 
   it("between a rewind and the head interrupts nobody who survives it", async () => {

@@ -12,7 +12,7 @@ import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { AccessEvent, BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
-import { type Registry, size, token, tokens } from "./registry/registry.ts";
+import { type Registry, recordedIds, size, token } from "./registry/registry.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -20,7 +20,7 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
     await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
     if (signal.aborted || !agent.isCaughtUp) continue;
     const { registry } = agent.ledger;
-    const ids = sample(idsOf(registry), size(registry), turn);
+    const ids = sample(recordedIds(registry), size(registry), turn);
     await attempt(agent, signal, () => audit(agent, ids, signal));
   }
 }
@@ -31,13 +31,9 @@ export interface Audit {
   readonly isWhole: boolean;
 }
 
-/** Every token there is. */
+/** Every token there is, and those whose grant was left out: their mint may have been told all the same. */
 export function auditAll(agent: Agent, signal: AbortSignal): Promise<Audit> {
-  return audit(agent, idsOf(agent.ledger.registry), signal);
-}
-
-function idsOf(registry: Registry): TokenId[] {
-  return tokens(registry).map(({ id }) => id);
+  return audit(agent, recordedIds(agent.ledger.registry), signal);
 }
 
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */

@@ -20,6 +20,11 @@ export function tokens(registry: Registry): Token[] {
   return [...registry.maps.records.values()].filter((token) => token.grantedAt !== undefined);
 }
 
+/** The id of every record, also of one that no grant has made a token yet. */
+export function recordedIds(registry: Registry): TokenId[] {
+  return [...registry.maps.records.keys()];
+}
+
 /** The active tokens whose claim to this key stands: all of one owner, since a claim against a standing one is lost. */
 export function claimants(registry: Registry, key: string): Token[] {
   return on(registry.maps, "byKey", key);
