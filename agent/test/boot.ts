@@ -11,7 +11,7 @@ import { type Agent, newAgent } from "../agent.ts";
 import { pass } from "../bridge.ts";
 import { origin, tipOf } from "../chain/follower.ts";
 import { overlayPrefix } from "../chain/prefix.ts";
-import { RpcError } from "../chain/rpc.ts";
+import { type Rpc, RpcError } from "../chain/rpc.ts";
 import { parseSettings } from "../config.ts";
 import { AgentError } from "../errors.ts";
 import { type Address, type Cidr, PrivateKey, type PublicKey } from "../model.ts";
@@ -35,6 +35,8 @@ export interface BootOptions extends Pick<ContractOptions, "style"> {
   readonly finalizedDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly lookup?: Lookup;
+  /** A contract on a chain of another kind, and the way there; the scripted one is left alone then. */
+  readonly over?: { readonly rpc: () => Rpc; readonly contract: string };
 }
 
 export class Boot {
@@ -129,6 +131,7 @@ export class Boot {
   }
 
   async #close(): Promise<void> {
+    this.agent.rpc.close();
     await this.agent.store.close();
     this.agent.metrics.close();
   }
@@ -138,8 +141,9 @@ export class Boot {
       ...{ NODE_ID: "node-a", NETWORK: "devnet", RPC_URL: "http://127.0.0.1:1", MAX_PEERS: "60000" },
       ...{ ...this.#options.env, ...env },
     });
+    const { over } = this.#options;
     if ("mistakes" in parsed) throw new Error("the test's settings are wrong");
-    const settings = { ...parsed.settings, contract: this.contract.address as Address };
+    const settings = { ...parsed.settings, contract: (over?.contract ?? this.contract.address) as Address };
     const { chainId, contract, overlayIpv4 } = settings;
     const ipv6Prefix = overlayPrefix(chainId, contract);
     const overlay: Cidr[] = [overlayIpv4, ipv6Prefix];
@@ -147,7 +151,7 @@ export class Boot {
     const upstreams = () => [...this.upstreams.keys()].map((name) => ({ name, headBlock: this.chain.head }));
     const parts = {
       ...{ settings, version: "0", privateKey: NODE_KEY, overlay, store, device: this.device },
-      rpc: rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),
+      rpc: over?.rpc() ?? rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),
       rules: {
         ...{ nodeId: "node-a", ownKey: NODE_KEY.publicKey, confirmations: settings.grantConfirmations },
         ...{ maxTokensPerOwner: 0, maxPeers: 60_000, gateways: new Set<string>(), peerEndpoints: new Map() },
