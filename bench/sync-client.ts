@@ -10,19 +10,21 @@ import { pass } from "../agent/bridge.ts";
 import { TOPICS } from "../agent/chain/events.ts";
 import { size } from "../agent/registry/registry.ts";
 import { readArtifact } from "../contracts/artifact.ts";
+import { forgetPeak, peakMb, residentMb } from "./resident.ts";
 import type { Reading, Task } from "./sync.ts";
 import { agentWithoutDevice } from "./sync-agent.ts";
 
 const task = JSON.parse(process.argv[2] ?? "{}") as Task;
 const RESOLUTION_MS = 5;
 const loop = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-const before = process.memoryUsage.rss();
+const before = residentMb();
+forgetPeak();
 loop.enable();
 const { tookMs, count } = await work();
 loop.disable();
 const reading: Reading = {
   ...{ tookMs, count, blockedMs: Math.max(0, loop.max / 1e6 - RESOLUTION_MS) },
-  grownMb: (process.resourceUsage().maxRSS * 1024 - before) / 2 ** 20,
+  grownMb: peakMb() - before,
 };
 console.log(JSON.stringify(reading));
 process.exit();
