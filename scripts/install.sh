@@ -18,7 +18,7 @@ package_of() {
     nft) echo nftables ;;
     ping) echo iputils-ping ;;
     promtool) echo prometheus ;;
-    *) echo "$1" ;; # wireguard-go, conntrack, shellcheck, chromium, nginx
+    *) echo "$1" ;; # wireguard-go, conntrack, strace, shellcheck, chromium, nginx
   esac
 }
 

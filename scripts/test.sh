@@ -90,7 +90,7 @@ skip() {
 # Without namespaces and a TUN device ring 4 would look as if it had passed.
 no_ring_4=$(agent/test/lab/enter.sh --why-not)
 needs=(shellcheck promtool wg)
-[ -n "$no_ring_4" ] || needs+=(wireguard-go ip nft conntrack ping chromium nginx)
+[ -n "$no_ring_4" ] || needs+=(wireguard-go ip nft conntrack ping strace chromium nginx)
 stage "install what is missing" ./scripts/install.sh "${needs[@]}"
 [ $failed = 0 ] || finish "${failures[@]}"
 
