@@ -3,7 +3,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Interface } from "ethers/abi";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ALICE, ALICE_KEY, OWNER_KEY, Typing } from "../test/typing.ts";
+import { ALICE, ALICE_KEY, OWNER_KEY, Typing, typedAtTerminal } from "../test/typing.ts";
 
 let typing: Typing;
 let token: string;
@@ -85,6 +85,29 @@ describe("a holder joins", { timeout: 120_000 }, () => {
       err: expect.stringMatching(/^other\.conf exists and is not a configuration/),
     });
     expect(readFileSync(at("other.conf"), "utf8")).toBe(other);
+  });
+
+  it("asks at the terminal before it goes over something else", async () => {
+    const other = readFileSync(at("other.conf"), "utf8");
+    const over = (answer: string) =>
+      typedAtTerminal(typing, joining("--out", "other.conf", "--no-qr"), /Overwrite it\? \[y\/N\] /, answer);
+    const no = await over("\r");
+    expect(no.out).toContain("is left alone");
+    expect(no.exit).toBe(1);
+    expect(readFileSync(at("other.conf"), "utf8")).toBe(other);
+    expect((await over("yes\r")).exit).toBe(0);
+    expect(readFileSync(at("other.conf"), "utf8")).toMatch(/^# dstack-vpn: token 2 of /);
+  });
+
+  it("reads check in colours at a terminal, unless NO_COLOR is set", async () => {
+    const words = ["check", "--token", token];
+    const [coloured, plain] = await Promise.all([
+      typedAtTerminal(typing, words, /never asked/, ""),
+      typedAtTerminal(typing, words, /never asked/, "", { NO_COLOR: "1" }),
+    ]);
+    expect(coloured.out).toContain("\u001b[32mok\u001b[0m  the nodes admit it");
+    expect(plain.out).toContain("ok  the nodes admit it");
+    expect(plain.out).not.toContain("\u001b[");
   });
 
   it("shows the QR code in a terminal, or where it is asked for, and no key otherwise", async () => {

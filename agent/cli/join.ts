@@ -13,7 +13,7 @@ import { askNode } from "./asked-nodes.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { nodes } from "./check.ts";
 import { contract } from "./contract.ts";
-import { EXIT, Failure } from "./failure.ts";
+import { EXIT, ending, Failure } from "./failure.ts";
 import { holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
 import { conclusion, type Finding, standing } from "./holding.ts";
 import { print, printLine, remark } from "./output.ts";
@@ -160,13 +160,29 @@ const POLL_MS = 2_000;
 /** Asks for the one key only: reading the whole chain anew is for when it is there. @throws Failure */
 async function seen(rpc: Rpc, { contract }: Settings, id: TokenId, key: PrivateKey, until: number): Promise<void> {
   for (;;) {
-    const head = (await rpc.ask(headOf("latest"))).value;
-    const keys = await readKeys(rpc, contract, [id], head, new AbortController().signal);
+    const keys = await patiently(async () => {
+      const head = (await rpc.ask(headOf("latest"))).value;
+      return readKeys(rpc, contract, [id], head, new AbortController().signal);
+    }, until);
     if (keys.get(id) === key.publicKey) return;
     if (performance.now() >= until) {
       throw new Failure(EXIT.failed, `the key is not registered yet: run the same command again once it is signed`);
     }
     await sleep(POLL_MS);
+  }
+}
+
+/** An upstream that fails for a moment does not end a wait of minutes. */
+async function patiently<T>(ask: () => Promise<T>, until: number): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      const { exit, text } = ending(error);
+      if (exit !== EXIT.unreachable || performance.now() >= until) throw error;
+      remark(`${text}; still trying`);
+      await sleep(POLL_MS);
+    }
   }
 }
 
@@ -179,7 +195,8 @@ async function admitted(
   until: number,
 ): Promise<ChainView> {
   let isTold = false;
-  for (let view = first ?? (await readChain(settings)); ; view = await readChain(settings)) {
+  const read = () => patiently(() => readChain(settings), until);
+  for (let view = first ?? (await read()); ; view = await read()) {
     const findings = standing(view, id, key.publicKey);
     const access = conclusion(findings);
     if (access === "works") return view;

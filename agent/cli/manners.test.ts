@@ -62,6 +62,20 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
     }
   });
 
+  it("a contract that is another one", async () => {
+    // Its code is one STOP: it answers every question with nothing.
+    const hash = await typing.rpc("eth_sendTransaction", { from: ALICE, data: "0x600060005360016000f3" });
+    const { contractAddress } = (await typing.rpc("eth_getTransactionReceipt", hash)) as { contractAddress: string };
+    for (const [name, ran] of await each([...readers(), ...writers()], { CONTRACT_ADDRESS: contractAddress })) {
+      expect([name, ran.exit, ran.out, ran.err]).toEqual([
+        name,
+        78,
+        "",
+        expect.stringMatching(/is no access contract/),
+      ]);
+    }
+  });
+
   it("a chain that takes the connection and says nothing", async () => {
     const silent = createServer(() => {}).listen(0, "127.0.0.1");
     await once(silent, "listening");

@@ -7,6 +7,7 @@ import type { Address } from "../model.ts";
 import { contract, lacking } from "./contract.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { print, printJson } from "./output.ts";
+import { mustBeAccessContract } from "./probe.ts";
 import { type Call, type Included, send } from "./send.ts";
 import { chainSettings } from "./settings.ts";
 import { type Signing, signer, signs } from "./signing.ts";
@@ -44,6 +45,7 @@ export async function write(shape: Shape, method: string, values: readonly unkno
 export async function checkFunction(rpc: Rpc, to: Address, method: string): Promise<void> {
   // The first answer comes only from an upstream that serves this chain and has code at this address.
   await rpc.ask(headOf("latest"));
+  await mustBeAccessContract(rpc, to);
   const missing = lacking((await rpc.ask(code(to, "latest"))).value, method);
   if (missing !== undefined) throw new Failure(EXIT.failed, `the contract ${checksummed(to)} ${missing}`);
 }

@@ -48,7 +48,13 @@ describe("a new user", () => {
 
   const dstackVpn = async (...args: readonly string[]) => {
     const settings = { NETWORK: "devnet", RPC_URL: chain.url, CONTRACT_ADDRESS: chain.contract };
-    const env = { PATH: process.env["PATH"], ALLOW_INSECURE_RPC: "true", CONTRACT_PRIVATE_KEY: WALLET, ...settings };
+    const env = {
+      PATH: process.env["PATH"],
+      HOME: "/run",
+      ALLOW_INSECURE_RPC: "true",
+      CONTRACT_PRIVATE_KEY: WALLET,
+      ...settings,
+    };
     const running = user.start([process.execPath, CLI, ...args], { env });
     const { code } = await running.exited;
     return { exit: code, said: running.output };

@@ -24,9 +24,9 @@ export interface Ran {
 
 type Environment = Readonly<Record<string, string>>;
 
-/** Runs to the end, in `folder`, with nothing of our own environment but PATH. */
+/** Runs to the end, in `folder` and with it as its home, with nothing of our own environment but PATH. */
 export function typed(folder: string, args: readonly string[], environment: Environment = {}): Promise<Ran> {
-  const env = { PATH: process.env["PATH"], ...environment };
+  const env = { PATH: process.env["PATH"], HOME: folder, ...environment };
   return new Promise((resolve) => {
     const child = execFile(process.execPath, [MAIN, ...args], { env, cwd: folder }, (error, out, err) => {
       resolve({ exit: typeof error?.code === "number" ? error.code : error === null ? 0 : -1, out, err });
@@ -73,7 +73,10 @@ export class Typing implements AsyncDisposable {
 
   /** How it is started, for tests that start it in a way of their own. */
   command(args: readonly string[]): { readonly argv: readonly string[]; readonly env: NodeJS.ProcessEnv } {
-    return { argv: [process.execPath, MAIN, ...args], env: { PATH: process.env["PATH"], ...this.#chain } };
+    return {
+      argv: [process.execPath, MAIN, ...args],
+      env: { PATH: process.env["PATH"], HOME: this.folder, ...this.#chain },
+    };
   }
 
   async rpc(method: string, ...params: unknown[]): Promise<unknown> {
@@ -109,10 +112,11 @@ export async function typedAtTerminal(
   args: readonly string[],
   question: RegExp,
   keys: string,
+  environment: Environment = {},
 ): Promise<{ readonly exit: number | null; readonly out: string }> {
   const { argv, env } = typing.command(args);
   const line = argv.map((word) => `'${word}'`).join(" ");
-  const child = spawn("script", ["-qefc", line, "/dev/null"], { env, cwd: typing.folder });
+  const child = spawn("script", ["-qefc", line, "/dev/null"], { env: { ...env, ...environment }, cwd: typing.folder });
   let out = "";
   let isTyped = false;
   // A character of several bytes may come in two pieces.
