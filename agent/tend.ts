@@ -75,6 +75,8 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
   agent.changedMeanwhile = new Set();
   try {
     const found = await agent.device.read(agent.running);
+    // Of what comes again with every pass; what is mended is not.
+    const tookMs = Math.min(agent.now().steadyMs - startedMs, slowestMs(found));
     if (agent.isCaughtUp && !agent.isTrusted && !agent.isRebuilding) await gainTrust(agent, found, signal);
     await exclusively(agent, () => takeOver(agent, found));
     // Names resolve anew, roles change: nodes and gateways are few.
@@ -86,13 +88,16 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     if (outcome.kind === "rolled-back") throw outcome.error;
     // Ours may have become another token, whose addresses the interface does not have yet.
     agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd && !hasUnjudged(agent, after);
-    observe(agent, after, agent.now().steadyMs - startedMs);
+    observe(agent, after, tookMs);
   } finally {
     agent.changedMeanwhile = undefined;
   }
   await writeGeneration(agent, signal);
   void refreshEndpoints(agent);
 }
+
+/** A reading that took longer than this, by far too long for its size, met a busy moment: it does not put off the next. */
+const slowestMs = ({ peers }: DeviceState) => 30 + peers.size / 50;
 
 /** The interface as it was found becomes ours, with its peers the first time. */
 async function takeOver(agent: Agent, found: DeviceState): Promise<void> {
