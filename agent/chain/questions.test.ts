@@ -137,6 +137,23 @@ describe("logs", () => {
     ["without an index are refused", [{ ...log, logIndex: undefined }], "a log's index"],
   ])("%s", (_, result, expected) => expect(read(range, result)).toContain(expected));
 
+  it("are each read anew, however alike their neighbours are", () => {
+    const other = {
+      ...log,
+      topics: [hash("02")],
+      blockHash: hash("a2"),
+      transactionHash: hash("c2"),
+      blockNumber: "0x11",
+    };
+    const alone = (each: unknown) => (read(range, [each]) as readonly unknown[])[0];
+    const all = [log, log, other, log];
+    expect(read(range, all)).toEqual(all.map(alone));
+    expect(alone(other)).toMatchObject({ topics: other.topics, blockHash: hash("a2"), transactionHash: hash("c2") });
+    for (const wrong of [{ address: "0x1" }, { topics: ["0x1"] }, { blockHash: "0x1" }, { transactionHash: "0x1" }]) {
+      expect(read(range, [log, { ...log, ...wrong }])).toContain("refused");
+    }
+  });
+
   it("of another block than the one asked for by hash are refused", () => {
     expect(read(logs({ address: A, blockHash: hash("a1") }), [log])).toHaveLength(1);
     expect(read(logs({ address: A, blockHash: hash("a2") }), [log])).toContain("outside");

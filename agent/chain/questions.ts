@@ -128,6 +128,7 @@ function block(result: unknown): Block {
 function logsIn(filter: LogFilter, result: unknown): readonly RawLog[] {
   if (!Array.isArray(result)) throw new Malformed("the logs are no list");
   const found: RawLog[] = [];
+  const rawLog = logReader();
   for (const item of result as readonly unknown[]) {
     const log = rawLog(item);
     if (log.address !== filter.address) continue;
@@ -141,20 +142,37 @@ function logsIn(filter: LogFilter, result: unknown): readonly RawLog[] {
   return found;
 }
 
-function rawLog(item: unknown): RawLog {
-  const fields = record(item, "a log");
-  // A removed log is news of a reorg, for subscriptions; in a list of what is canonical it contradicts itself.
-  if (fields["removed"] === true) throw new Malformed("a log is marked as removed");
-  const topics = fields["topics"];
-  if (!Array.isArray(topics) || topics.length > 4) throw new Malformed("a log's topics are no list of at most four");
-  return {
-    address: address(fields["address"], "a log's address"),
-    topics: topics.map((topic: unknown) => hash(topic, "a log's topic")),
-    data: evenHex(fields["data"], "a log's data"),
-    blockNumber: natural(fields["blockNumber"], "a log's block number"),
-    blockHash: hash(fields["blockHash"], "a log's block hash"),
-    transactionHash: hash(fields["transactionHash"], "a log's transaction hash"),
-    logIndex: natural(fields["logIndex"], "a log's index"),
+/** Of the logs of one list. */
+function logReader(): (item: unknown) => RawLog {
+  const [addressOf, eventOf] = [unrepeated(address), unrepeated(hash)];
+  const [blockHashOf, transactionOf] = [unrepeated(hash), unrepeated(hash)];
+  const topicOf = (topic: unknown, i: number) => (i === 0 ? eventOf : hash)(topic, "a log's topic");
+  return (item) => {
+    const fields = record(item, "a log");
+    // A removed log is news of a reorg, for subscriptions; in a list of what is canonical it contradicts itself.
+    if (fields["removed"] === true) throw new Malformed("a log is marked as removed");
+    const topics = fields["topics"];
+    if (!Array.isArray(topics) || topics.length > 4) throw new Malformed("a log's topics are no list of at most four");
+    return {
+      address: addressOf(fields["address"], "a log's address"),
+      topics: topics.map(topicOf),
+      data: evenHex(fields["data"], "a log's data"),
+      blockNumber: natural(fields["blockNumber"], "a log's block number"),
+      blockHash: blockHashOf(fields["blockHash"], "a log's block hash"),
+      transactionHash: transactionOf(fields["transactionHash"], "a log's transaction hash"),
+      logIndex: natural(fields["logIndex"], "a log's index"),
+    };
+  };
+}
+
+type Reading<T> = (value: unknown, what: string) => T;
+
+/** Neighbours in a list share most of their texts: one that equals the last is neither checked nor kept again. */
+function unrepeated<T>(read: Reading<T>): Reading<T> {
+  let last: { readonly value: unknown; readonly read: T } | undefined;
+  return (value, what) => {
+    if (last === undefined || last.value !== value) last = { value, read: read(value, what) };
+    return last.read;
   };
 }
 

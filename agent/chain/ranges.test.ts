@@ -209,6 +209,21 @@ describe("an answer that cannot be true", () => {
     ["two topics in one place", [log(1, 0), log(1, 0, { topics: [other] })], "one place holds two logs"],
     ["two hashes of one block", [log(1, 0), log(1, 1, { blockHash: other })], "one block has two hashes"],
     ["one hash of two blocks", [log(1, 0), log(2, 0, { blockHash: log(1, 0).blockHash })], "two blocks have one hash"],
+    [
+      "two hashes of a block that comes back",
+      [log(1, 0), log(2, 0), log(1, 1, { blockHash: other })],
+      "one block has two hashes",
+    ],
+    [
+      "a hash that comes back",
+      [log(1, 0), log(2, 0), log(3, 0, { blockHash: log(1, 0).blockHash })],
+      "two blocks have one hash",
+    ],
+    [
+      "two logs in one place, others between",
+      [log(1, 0), log(2, 0), log(1, 0, { data: "0x01" })],
+      "one place holds two logs",
+    ],
     ["the same log twice", [log(1, 0), log(1, 0)], undefined],
     ["any order", [log(2, 0), log(1, 1), log(1, 0)], undefined],
   ])("%s", (_, logs, problem) => {

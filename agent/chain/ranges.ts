@@ -99,15 +99,41 @@ async function consistent(from: number, to: number, ask: AskRange): Promise<Answ
 
 /** What cannot be true of any chain's logs; undefined where nothing is wrong. */
 export function contradiction(logs: readonly RawLog[]): string | undefined {
+  // What strictly ascends has no place twice: most answers need no index of ten thousand places.
+  return ofBlocks(logs) ?? (isAscending(logs) ? undefined : ofPlaces(logs));
+}
+
+function ofBlocks(logs: readonly RawLog[]): string | undefined {
   const hashes = new Map<number, string>();
   const numbers = new Map<string, number>();
+  let last: RawLog | undefined;
+  for (const log of logs) {
+    const { blockNumber, blockHash } = log;
+    const isAgain = last?.blockNumber === blockNumber && last.blockHash === blockHash;
+    last = log;
+    if (isAgain) continue;
+    if ((hashes.get(blockNumber) ?? blockHash) !== blockHash) return "one block has two hashes";
+    if ((numbers.get(blockHash) ?? blockNumber) !== blockNumber) return "two blocks have one hash";
+    hashes.set(blockNumber, blockHash);
+    numbers.set(blockHash, blockNumber);
+  }
+  return undefined;
+}
+
+function isAscending(logs: readonly RawLog[]): boolean {
+  return logs.every(({ blockNumber, logIndex }, i) => {
+    const before = logs[i - 1];
+    return (
+      before === undefined ||
+      blockNumber > before.blockNumber ||
+      (blockNumber === before.blockNumber && logIndex > before.logIndex)
+    );
+  });
+}
+
+function ofPlaces(logs: readonly RawLog[]): string | undefined {
   const places = new Map<string, RawLog>();
   for (const log of logs) {
-    const hash = hashes.get(log.blockNumber);
-    if (hash !== undefined && hash !== log.blockHash) return "one block has two hashes";
-    if ((numbers.get(log.blockHash) ?? log.blockNumber) !== log.blockNumber) return "two blocks have one hash";
-    hashes.set(log.blockNumber, log.blockHash);
-    numbers.set(log.blockHash, log.blockNumber);
     const place = `${log.blockNumber}.${log.logIndex}`;
     const twin = places.get(place);
     if (twin !== undefined && !isSame(twin, log)) return "one place holds two logs";
