@@ -130,7 +130,7 @@ export function describe(fault: Fault): string {
     case "config.unwritten":
       return `${fault.path} cannot be written (${fault.problem}): free space or remount it; the device itself is right`;
     case "config.no-generation":
-      return `there is no generation ${fault.generation}: the files in WG_CONFIG_DIR/backups carry their numbers`;
+      return `there is no generation ${fault.generation}: dstack-vpn backup list shows those that there are`;
     case "config.held":
       return `generation ${fault.generation} was restored by hand: additions are held until dstack-vpn resync`;
     case "http.port-in-use":

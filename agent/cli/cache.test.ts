@@ -54,7 +54,7 @@ const readsFromStart = () => counter.asked.some((from) => Number(from) <= 1);
 const place = () => join(folder, "dstack-vpn");
 const cached = () => join(place(), readdirSync(place()).find((name) => name.endsWith(".sqlite")) ?? "none");
 
-describe("the cache of a chain", { timeout: 120_000 }, () => {
+describe("the cache of a chain", { timeout: 240_000 }, () => {
   it("spares the history that was read before, and only its owner reads it", async () => {
     expect(await list()).toEqual(["early"]);
     expect(readsFromStart()).toBe(true);

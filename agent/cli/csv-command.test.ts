@@ -56,7 +56,7 @@ const signedIn = () =>
   existsSync(`${file}.journal`) ? readFileSync(`${file}.journal`, "utf8").split('"signed"').length - 1 : 0;
 const names = (count: number) => Array.from({ length: count }, (_, i) => `member-${i}`);
 
-describe("grant --csv", { timeout: 120_000 }, () => {
+describe("grant --csv", { timeout: 240_000 }, () => {
   it("prices a dry run and leaves nothing behind, without a key either", async () => {
     write(3);
     const before = await sentCount();

@@ -12,7 +12,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => anvil.close());
 
-describe("deploy-contract", { timeout: 60_000 }, () => {
+describe("deploy-contract", { timeout: 240_000 }, () => {
   it("prints what belongs into .env, and with it the other commands work at once", async () => {
     const { exit, out, err } = await deploy({ CONTRACT_PRIVATE_KEY: OWNER.key });
     expect(exit).toBe(0);

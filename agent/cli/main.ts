@@ -2,6 +2,7 @@
 /** `dstack-vpn`: what operators and holders type. Every command is a file beside this one. */
 import { Command } from "commander";
 import { agentCommands } from "./agents.ts";
+import { backupCommand } from "./backup.ts";
 import { checkCommand } from "./check.ts";
 import { configCommand } from "./config-command.ts";
 import { deployCommand } from "./deploy.ts";
@@ -35,6 +36,7 @@ for (const command of [
   joinCommand(),
   checkCommand(),
   ...agentCommands(),
+  backupCommand(),
 ]) {
   program.addCommand(
     command.configureOutput(output).exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"),

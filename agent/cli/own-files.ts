@@ -15,7 +15,7 @@ import { PrivateKey } from "../model.ts";
 import { EXIT, Failure } from "./failure.ts";
 
 /** Never over anything that is there. @throws Failure */
-export function createFile(path: string, text: string): void {
+export function createFile(path: string, text: string | Uint8Array): void {
   writeNew(path, text);
 }
 
@@ -74,7 +74,7 @@ export function readText(path: string): string {
   return text;
 }
 
-function writeNew(path: string, text: string): void {
+function writeNew(path: string, text: string | Uint8Array): void {
   let isOurs = false;
   try {
     const file = openSync(path, "wx", 0o600);

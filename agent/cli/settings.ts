@@ -9,6 +9,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const CHAIN = ["NETWORK", "CHAIN_ID", "CONTRACT_ADDRESS", "RPC_URL", "RPC_URL_FILE", "START_BLOCK"];
 const RULES = ["GRANT_CONFIRMATIONS", "OVERLAY_IPV4", "PEER_ENDPOINTS", "GATEWAYS", "MAX_PEERS", "PROXY_PORT"];
 const LIMITS = ["MAX_TOKENS_PER_OWNER", "ALLOW_INSECURE_RPC"];
+const HOST = ["NODE_ID", "STATE_DIR", "WG_CONFIG_DIR", "WG_INTERFACE", "LISTEN_PORT", "MTU", "MAX_BACKUPS"];
+const KEYS = ["WIREGUARD_PRIVATE_KEY", "WIREGUARD_PRIVATE_KEY_FILE"];
 const HTTP = ["HEALTH_CHECK_HOST", "HEALTH_CHECK_PORT", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"];
 
 /** For commands that read or write the chain. @throws Failure every mistake at once */
@@ -21,6 +23,17 @@ export function deploymentSettings(environment: Environment): Settings {
   const names = ["NETWORK", "CHAIN_ID", "RPC_URL", "RPC_URL_FILE", "ALLOW_INSECURE_RPC"];
   return parsed({ ...only(environment, names), NODE_ID: "no-node", CONTRACT_ADDRESS: `0x${"0".repeat(40)}` });
 }
+
+/** For commands about this host: an agent's, but what only a running one needs may be missing. @throws Failure */
+export function hostSettings(environment: Environment): Settings {
+  const given = Object.entries(only(environment, [...CHAIN, ...HOST, ...KEYS, ...HTTP, "ALLOW_INSECURE_RPC"]));
+  const set = Object.fromEntries(given.filter(([, value]) => value !== undefined && value.trim() !== ""));
+  const hasUpstream = "RPC_URL" in set || "RPC_URL_FILE" in set;
+  return parsed({ NODE_ID: UNNAMED, ...(hasUpstream ? {} : { RPC_URL: "http://localhost" }), ...set });
+}
+
+/** Stands in for NODE_ID where none is set. */
+export const UNNAMED = "no-node";
 
 /** For commands that talk to an agent; nothing of its chain is in them. @throws Failure every mistake at once */
 export function httpSettings(environment: Environment): Settings {

@@ -33,7 +33,7 @@ export interface Ran {
 }
 
 /** Runs to its end. Nothing of our own environment is in it but PATH. */
-export async function dstackVpn(args: readonly string[], env: Env = {}, input = ""): Promise<Ran> {
+export async function dstackVpn(args: readonly string[], env: Env = {}, input: string | Buffer = ""): Promise<Ran> {
   const child = startDstackVpn(args, env);
   const [out, err]: [Buffer[], Buffer[]] = [[], []];
   child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
