@@ -20,7 +20,7 @@ export const http: Benchmark = {
   name: "http",
   about: "/health, /stats and /metrics of a large node under 200 requests a second",
   async run({ quick }) {
-    const [peers, rounds, seconds] = quick ? [3_000, 2, 2] : [60_000, 4, 15];
+    const [peers, rounds, seconds] = quick ? [3_000, 2, 1] : [60_000, 4, 15];
     await using lab = await Lab.open();
     await using node = await startNode(lab, peers);
     const { host } = node;

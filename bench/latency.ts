@@ -9,7 +9,7 @@ import type { Mined } from "./rpc.ts";
 
 /** So many peers that as many removals as there are need no witness. */
 const sizes = (quick: boolean) =>
-  quick ? { peers: 1_000, events: 60, turn: 20, burst: 100 } : { peers: 6_000, events: 1_000, turn: 50, burst: 500 };
+  quick ? { peers: 1_000, events: 40, turn: 20, burst: 100 } : { peers: 6_000, events: 1_000, turn: 50, burst: 500 };
 const EVERY_MS = 50;
 
 export const wakeUp: Benchmark = {

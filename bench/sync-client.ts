@@ -20,10 +20,12 @@ const loop = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
 const before = residentMb();
 forgetPeak();
 loop.enable();
+const cpu = process.threadCpuUsage();
 const { tookMs, count } = await work();
+const { user, system } = process.threadCpuUsage(cpu);
 loop.disable();
 const reading: Reading = {
-  ...{ tookMs, count, blockedMs: Math.max(0, loop.max / 1e6 - RESOLUTION_MS) },
+  ...{ tookMs, cpuMs: (user + system) / 1000, count, blockedMs: Math.max(0, loop.max / 1e6 - RESOLUTION_MS) },
   grownMb: peakMb() - before,
 };
 console.log(JSON.stringify(reading));
