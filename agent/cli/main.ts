@@ -7,6 +7,7 @@ import { checkCommand } from "./check.ts";
 import { configCommand } from "./config-command.ts";
 import { deployCommand } from "./deploy.ts";
 import { discreet, refuseSecrets } from "./discreet.ts";
+import { doctorCommand } from "./doctor.ts";
 import { EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
 import { joinCommand } from "./join.ts";
@@ -37,6 +38,7 @@ for (const command of [
   checkCommand(),
   ...agentCommands(),
   backupCommand(),
+  doctorCommand(),
 ]) {
   program.addCommand(
     command.configureOutput(output).exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"),

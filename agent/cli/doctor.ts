@@ -1,0 +1,49 @@
+/** `doctor`: whether a node can run here, line by line, and what mends it. It looks, and changes nothing. */
+import { Command } from "commander";
+import { parseSettings } from "../config.ts";
+import { describe } from "../errors.ts";
+import { chainFindings } from "./doctor-chain.ts";
+import { type Finding, hostFindings } from "./doctor-findings.ts";
+import { hostFacts } from "./doctor-host.ts";
+import { EXIT, Failure } from "./failure.ts";
+import { print, printJson, shown } from "./output.ts";
+
+export function doctorCommand(): Command {
+  return new Command("doctor")
+    .description("look at this host, the upstreams and the contract as a node needs them; exit 1 where something fails")
+    .option("--json", "print JSON")
+    .addHelpText("after", "\nReads the node's own settings (env.example) and changes nothing.")
+    .addHelpText("after", "In containers, as the agent's own user: docker exec node-a entrypoint dstack-vpn doctor")
+    .addHelpText("after", "\nExample: dstack-vpn doctor")
+    .action(doctor);
+}
+
+async function doctor({ json }: { json?: true }): Promise<void> {
+  const parsed = parseSettings(process.env);
+  if ("mistakes" in parsed) {
+    const mend = "set it as env.example says";
+    tell(
+      parsed.mistakes.map((fault) => ({ topic: "settings", verdict: "fail", said: describe(fault), mend })),
+      json,
+    );
+    throw new Failure(EXIT.settings, "");
+  }
+  const { settings } = parsed;
+  const [host, chain] = await Promise.all([hostFacts(settings), chainFindings(settings)]);
+  const findings = [...hostFindings(host, settings), ...chain];
+  tell(findings, json);
+  if (findings.some(({ verdict }) => verdict === "fail")) throw new Failure(EXIT.failed, "");
+}
+
+function tell(findings: readonly Finding[], json: true | undefined): void {
+  if (json) {
+    printJson({ findings });
+    return;
+  }
+  for (const { topic, verdict, said, mend } of findings) {
+    print(
+      `${verdict.padEnd(4)}  ${topic.padEnd(10)}  ${shown(said)}`,
+      ...(mend === undefined ? [] : [`${" ".repeat(18)}-> ${mend}`]),
+    );
+  }
+}
