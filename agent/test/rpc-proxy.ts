@@ -59,27 +59,30 @@ export class RpcProxy implements AsyncDisposable {
   #lies: Rule<Lie>[] = [];
   #server: Server | undefined;
   #port = 0;
+  readonly #address: string;
   readonly #sockets = new Set<Socket>();
   readonly #subscribers = new Map<WebSocket, string>();
   #watch: NodeJS.Timeout | undefined;
 
-  private constructor(backend: Backend) {
+  private constructor(backend: Backend, address: string) {
     this.backend = backend;
+    this.#address = address;
   }
 
-  static async open(backend: Backend | URL, port = 0): Promise<RpcProxy> {
-    const proxy = new RpcProxy(backend instanceof URL ? overHttp(backend) : backend);
+  /** On loopback, unless others are to reach it at `address`. */
+  static async open(backend: Backend | URL, port = 0, address = "127.0.0.1"): Promise<RpcProxy> {
+    const proxy = new RpcProxy(backend instanceof URL ? overHttp(backend) : backend, address);
     proxy.#port = port;
     await proxy.start();
     return proxy;
   }
 
   url(path = "/", scheme: "http" | "ws" = "http"): URL {
-    return new URL(path, `${scheme}://127.0.0.1:${this.#port}`);
+    return new URL(path, `${scheme}://${this.host}`);
   }
 
   get host(): string {
-    return `127.0.0.1:${this.#port}`;
+    return `${this.#address}:${this.#port}`;
   }
 
   /** Until undone, or `times`. Of several that fit, the latest is done. */
@@ -166,7 +169,7 @@ export class RpcProxy implements AsyncDisposable {
         ws.on("close", () => this.#subscribers.delete(ws));
       });
     });
-    server.listen(this.#port, "127.0.0.1");
+    server.listen(this.#port, this.#address);
     await once(server, "listening");
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;

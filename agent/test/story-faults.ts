@@ -52,6 +52,14 @@ export function faults(other: Backend): readonly StoryFault[] {
   ];
 }
 
+/** For long: each of these with its share of the probability. What cuts people by design, since removals act at once, is left out. */
+export function sprinkled(proxy: RpcProxy, probability: number, chance: Chance): void {
+  const lies = LIES.filter(([name]) => name !== "a revoke made up").map(([, lie]) => lie(chance));
+  const each = { chance: probability / (WIRE.length + lies.length), random: chance.next };
+  for (const [, fault] of WIRE) proxy.misbehave(fault, each);
+  for (const lie of lies) proxy.lie(lie, each);
+}
+
 const ENVELOPES: Readonly<Record<string, (reply: Json) => unknown>> = {
   "another id": (reply) => ({ ...reply, id: "other" }),
   "no jsonrpc": ({ jsonrpc: _, ...reply }) => reply,

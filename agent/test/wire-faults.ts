@@ -1,5 +1,4 @@
 /** How one answer goes wrong between a JSON-RPC server and us, over HTTP and over a WebSocket; for `RpcProxy.misbehave`. */
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
@@ -63,11 +62,7 @@ export async function answerHttp(response: ServerResponse, text: string, fault: 
       return;
     case "flood":
       if (fault.encoding !== undefined) response.setHeader("content-encoding", fault.encoding);
-      for (let i = 0; i < fault.megabytes && !response.destroyed; i++) {
-        if (!response.write(megabyteOf(fault.piece)))
-          await Promise.race([once(response, "drain"), once(response, "close")]);
-      }
-      response.end();
+      await flood(response, fault.megabytes, megabyteOf(fault.piece));
       return;
     case "drip":
       for (let i = 0; i < text.length && !response.destroyed; i += fault.bytes) {
@@ -79,6 +74,14 @@ export async function answerHttp(response: ServerResponse, text: string, fault: 
     default:
       response.end(text);
   }
+}
+
+async function flood(response: ServerResponse, megabytes: number, piece: Buffer): Promise<void> {
+  const closed = new Promise((resolve) => response.once("close", resolve));
+  for (let i = 0; i < megabytes && !response.destroyed; i++) {
+    if (!response.write(piece)) await Promise.race([new Promise((resolve) => response.once("drain", resolve)), closed]);
+  }
+  response.end();
 }
 
 export function answerSocket(ws: WebSocket, text: string, fault: WireFault | undefined): void {
