@@ -359,7 +359,7 @@ describe("a wg that does not do what it should", () => {
   });
 
   it("is rolled back over the chunks that were done", async () => {
-    const many = Array.from({ length: 700 }, (_, i) => {
+    const many = Array.from({ length: 4_000 }, (_, i) => {
       const { publicKey } = PrivateKey.generate();
       const allowedIps = [`10.213.${4 + (i >> 8)}.${i & 255}/32` as Cidr];
       return { key: publicKey, allowedIps, endpoint: undefined, keepalive: 0 };
@@ -374,11 +374,12 @@ describe("a wg that does not do what it should", () => {
     ["prints rubbish", "echo rubbish; exit 0", "device.unreadable"],
     ["prints nothing", "exit 0", "device.unreadable"],
     ["prints half a dump", '/usr/bin/wg "$@" | head -c 200; exit 0', "device.unreadable"],
-    ["prints without an end", "exec cat /dev/zero", "device.unreadable"],
+    // A busy machine may not get as far as the bound within the deadline.
+    ["prints without an end", "exec cat /dev/zero", /device\.(unreadable|command-timeout)/],
     ["fails", "exit 3", "device.command-failed"],
   ])("is no empty device when it %s", async (_, script, code) => {
     fault("wg", script);
-    expect(await faultOf(device.read(nobody))).toBe(code);
+    expect(await faultOf(device.read(nobody))).toMatch(code);
   });
 
   it("is no missing interface when ip prints rubbish", async () => {

@@ -4,10 +4,10 @@ import type { PublicKey } from "../model.ts";
 import type { Change } from "./plan.ts";
 
 /**
- * Half of what one argument list may safely hold. Small enough that a revoke waits some 50 ms behind one chunk of an
- * initial fill, large enough that 10,000 peers are as fast as one `wg setconf`.
+ * An eighth of what Linux lets an argument list hold beside an ordinary stack limit of 8 MB; enough for one slice of an
+ * initial fill, whose speed is then that of one `wg setconf`.
  */
-const MAX_BYTES = 64 * 1024;
+const MAX_BYTES = 256 * 1024;
 
 /** The arguments of `wg set`, one chunk after the other and in order. */
 export function* setArguments(interfaceName: string, changes: readonly Change[]): Generator<string[], void> {

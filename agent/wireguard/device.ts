@@ -52,7 +52,8 @@ export function openDevice(options: DeviceOptions): Device {
     },
     async apply(changes) {
       for (const words of setArguments(interfaceName, changes)) {
-        output(await run("wg", words, { deadlineMs: DEADLINE_MS + words.length * PEER_MS }));
+        const peers = words.filter((word) => word === "peer").length;
+        output(await run("wg", words, { deadlineMs: DEADLINE_MS + peers * PEER_MS }));
       }
     },
     ensure: (wanted) => held.ensure(wanted),
