@@ -26,7 +26,7 @@ export default defineConfig({
       {
         test: {
           name: "ring 4",
-          include: isSkipped ? [] : [`agent/test/${ENDS}`],
+          include: isSkipped ? [] : [`agent/test/${ENDS}`, `bench/${ENDS}`],
           exclude: [CONTAINERS],
           pool: labPool,
           // Every file has namespaces of its own, but there are two cores and one clock.

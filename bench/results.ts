@@ -1,7 +1,8 @@
 /** The last table, kept as JSON in `bench/results/latest.json`: what the next run is compared with. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { arch, cpus, release } from "node:os";
+import { dirname } from "node:path";
 import type { Figure } from "./figure.ts";
 import type { Last } from "./table.ts";
 
@@ -61,6 +62,7 @@ export function merged(last: Results, measured: readonly Kept[], machine: Machin
 }
 
 export function writeResults(path: string, results: Results): void {
+  mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.new`, `${JSON.stringify(results, null, 2)}\n`);
   renameSync(`${path}.new`, path);
 }
