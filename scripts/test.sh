@@ -83,9 +83,20 @@ vitest_run() {
   rm -f "$scratch/vitest.json"
   "$@" --reporter=default --reporter=json --outputFile.json="$scratch/vitest.json"
   local status=$?
-  # shellcheck disable=SC2016
-  node -e "$VITEST_REPORT" "$scratch/vitest.json" "$scratch/count" "$scratch/failed-tests" || return 1
+  count_tests || return 1
   return "$status"
+}
+
+count_tests() {
+  # shellcheck disable=SC2016
+  node -e "$VITEST_REPORT" "$scratch/vitest.json" "$scratch/count" "$scratch/failed-tests"
+}
+
+# The story alone: the tests of the device take some five minutes more there (kernel-vm.sh without an argument).
+kernel_tests() {
+  rm -f "$scratch/vitest.json"
+  KERNEL_VM_REPORT=$scratch/vitest.json ./scripts/kernel-vm.sh agent/test/kernel-story || { [ -s "$scratch/vitest.json" ] && count_tests; return 1; }
+  count_tests
 }
 
 # skip <ring> <why>: loud, and a failure where nobody watches.
@@ -112,5 +123,11 @@ if no_ring_5=$(./scripts/docker-engine.sh with true 2>&1); then
   stage "containers, ring 5" vitest_run ./scripts/docker-engine.sh with vitest run --project "ring 5"
 else
   skip "ring 5 (containers)" "$no_ring_5"
+fi
+printf "\n=== a kernel with WireGuard and an emulated machine for ring 6, fetched where there is none\n"
+if no_ring_6=$(./scripts/kernel-vm.sh --prepare 2>&1); then
+  stage "kernel WireGuard, ring 6" kernel_tests
+else
+  skip "ring 6 (kernel WireGuard)" "$no_ring_6"
 fi
 finish ${failures[@]+"${failures[@]}"}
