@@ -68,6 +68,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (agent.isRebuildAsked) startOver(agent);
   const seenMs = agent.now().steadyMs;
   let steps = 0;
+  let toldMs = seenMs;
   try {
     for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
       steps++;
@@ -77,6 +78,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
       take(agent, advance(agent.ledger, step));
       record(agent, step);
       if (step.kind !== "history") continue;
+      toldMs = tellProgress(agent, step.to.number, toldMs);
       await settleJudged(agent, seenMs);
       if (!agent.isRebuilding) await save(agent);
     }
@@ -149,6 +151,16 @@ async function rebuilt(agent: Agent): Promise<void> {
   meetSelf(agent, before);
   await settle(agent, changed);
 }
+
+/** Now and then while a long history is read. @returns when it was last told */
+function tellProgress(agent: Agent, block: number, toldMs: number): number {
+  const nowMs = agent.now().steadyMs;
+  if (nowMs - toldMs < PROGRESS_MS) return toldMs;
+  agent.log.info({ block, head: agent.follower.figures.headBlock }, "chain.catching-up");
+  return nowMs;
+}
+
+const PROGRESS_MS = 5_000;
 
 function caughtUp(agent: Agent): void {
   agent.isCaughtUp = true;

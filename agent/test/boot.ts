@@ -16,7 +16,7 @@ import { parseSettings } from "../config.ts";
 import { AgentError } from "../errors.ts";
 import { type Address, type Cidr, PrivateKey, type PublicKey } from "../model.ts";
 import { createJournal } from "../observe/journal.ts";
-import { createLog } from "../observe/log.ts";
+import { createLog, type Log } from "../observe/log.ts";
 import { createMetrics } from "../observe/metrics.ts";
 import { addressPlan } from "../registry/addresses.ts";
 import { emptyLedger, trail } from "../registry/ledger.ts";
@@ -35,6 +35,8 @@ export interface BootOptions extends Pick<ContractOptions, "style"> {
   readonly finalizedDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly lookup?: Lookup;
+  /** Said to nobody without it. */
+  readonly log?: Log;
   /** A contract on a chain of another kind, and the way there; the scripted one is left alone then. */
   readonly over?: { readonly rpc: () => Rpc; readonly contract: string };
 }
@@ -161,7 +163,7 @@ export class Boot {
       endpoints: createEndpoints(this.#options.lookup ?? (async () => []), overlay),
       journal: createJournal({ now: () => 0 }),
       metrics: createMetrics(),
-      log: createLog({ level: "fatal" }),
+      log: this.#options.log ?? createLog({ level: "fatal" }),
       now: () => ({ wallMs: Date.now() + this.clockMs, steadyMs: this.clockMs }),
     };
     const agent = newAgent(parts, ledger ?? emptyLedger(origin(0)), lastGood, ledger !== undefined);
