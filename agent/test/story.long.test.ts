@@ -56,9 +56,11 @@ describe("a long history", () => {
     expect(boot.held()).toEqual([]);
 
     await boot.restart();
+    await boot.fullPass();
     [asked.length, answers] = [0, Number.POSITIVE_INFINITY];
     await boot.poll();
     expect(asked[0]).toBe(saved + 1);
+    await boot.fullPass();
     expect(boot.held()).toHaveLength(20);
   });
 });
