@@ -1,5 +1,5 @@
 /**
- * `node scripts/pictures.ts`: makes docs/join.png anew, from what `dstack-vpn join` really prints at a terminal. The key
+ * `npx node scripts/pictures.ts`: makes docs/join.png anew, from what `dstack-vpn join` really prints at a terminal. The key
  * in it is made for the picture, and its token is on a chain that ends with it.
  */
 import { readFileSync } from "node:fs";
@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Page } from "playwright-core";
 import { encode } from "uqr";
+import { ALICE } from "../agent/test/cli.ts";
 import { launch, missing } from "../agent/test/dashboard-browser.ts";
-import { ALICE, ALICE_KEY, Typing, typedAtTerminal } from "../agent/test/typing.ts";
+import { Typing, typedAtTerminal } from "../agent/test/typing.ts";
 
 const PICTURE = fileURLToPath(new URL("../docs/join.png", import.meta.url));
 const SIZE = 11;
@@ -18,11 +19,11 @@ if (absent.length > 0) throw new Error(`this machine has no ${absent.join(" and 
 
 await using typing = await Typing.open("DstackAccessNFT");
 const gateway = (await typing.run(["keys", "--out", "gate.key"])).out.trim();
-await typing.owner("grant", "--to", ALICE, "--node-id", "gate", "--key", gateway);
+await typing.owner("grant", "--to", ALICE.address, "--node-id", "gate", "--key", gateway);
 await typing.owner("set-role", "--token", "1", "--role", "gateway");
-await typing.as(ALICE_KEY, "set-endpoint", "--token", "1", "--endpoint", "192.0.2.1:51820");
+await typing.as(ALICE.key, "set-endpoint", "--token", "1", "--endpoint", "192.0.2.1:51820");
 const phone = (await typing.run(["keys", "--out", "phone.key"])).out.trim();
-await typing.owner("grant", "--to", ALICE, "--node-id", "phone", "--key", phone);
+await typing.owner("grant", "--to", ALICE.address, "--node-id", "phone", "--key", phone);
 
 const words = ["join", "--token", "2", "--key-file", "phone.key"];
 const { exit, out } = await typedAtTerminal(typing, words, /never asked/, "");

@@ -3,7 +3,8 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Interface } from "ethers/abi";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ALICE, ALICE_KEY, OWNER_KEY, Typing, typedAtTerminal } from "../test/typing.ts";
+import { ALICE, OWNER } from "../test/cli.ts";
+import { Typing, typedAtTerminal } from "../test/typing.ts";
 
 let typing: Typing;
 let token: string;
@@ -11,10 +12,10 @@ let token: string;
 beforeAll(async () => {
   typing = await Typing.open("DstackAccessNFT");
   const gateway = await keyPair("gate.key");
-  await typing.owner("grant", "--to", ALICE, "--node-id", "gate", "--key", gateway);
+  await typing.owner("grant", "--to", ALICE.address, "--node-id", "gate", "--key", gateway);
   await typing.owner("set-role", "--token", "1", "--role", "gateway");
-  await typing.as(ALICE_KEY, "set-endpoint", "--token", "1", "--endpoint", "192.0.2.1:51820");
-  token = (await typing.owner("grant", "--to", ALICE, "--node-id", "phone")).tokenId;
+  await typing.as(ALICE.key, "set-endpoint", "--token", "1", "--endpoint", "192.0.2.1:51820");
+  token = (await typing.owner("grant", "--to", ALICE.address, "--node-id", "phone")).tokenId;
 }, 120_000);
 afterAll(() => typing?.[Symbol.asyncDispose]());
 
@@ -47,21 +48,21 @@ describe("a holder joins", { timeout: 120_000 }, () => {
       err: expect.stringMatching(/^the key is not registered yet: run the same /),
     });
     const { sign, by } = JSON.parse(json.out);
-    expect(by).toBe(ALICE);
+    expect(by).toBe(ALICE.address);
     const setKey = await typing.run(["set-key", "--token", token, "--key", key, "--json"]);
     expect(sign).toEqual(JSON.parse(setKey.out));
   });
 
   it("is not let in by somebody else's wallet, and nothing is sent", async () => {
-    const ran = await typing.as(OWNER_KEY, ...joining());
+    const ran = await typing.as(OWNER.key, ...joining());
     expect(ran).toMatchObject({
       exit: 1,
-      err: expect.stringMatching(`^token ${token} is not yours: it belongs to ${ALICE}`),
+      err: expect.stringMatching(`^token ${token} is not yours: it belongs to ${ALICE.address}`),
     });
   });
 
   it("registers the key once and writes a configuration that only its owner reads", async () => {
-    const first = await typing.as(ALICE_KEY, ...joining("--json", "--out", "phone.conf"));
+    const first = await typing.as(ALICE.key, ...joining("--json", "--out", "phone.conf"));
     expect(first.exit).toBe(0);
     expect(JSON.parse(first.out)).toMatchObject({
       tokenId: token,
@@ -71,7 +72,7 @@ describe("a holder joins", { timeout: 120_000 }, () => {
     const conf = readFileSync(at("phone.conf"), "utf8");
     expect(conf).toContain(`PrivateKey = ${readFileSync(at("phone.key"), "utf8")}`);
     expect(statSync(at("phone.conf")).mode & 0o777).toBe(0o600);
-    const again = await typing.as(ALICE_KEY, ...joining("--json", "--out", "phone.conf"));
+    const again = await typing.as(ALICE.key, ...joining("--json", "--out", "phone.conf"));
     expect(JSON.parse(again.out)).toMatchObject({ transaction: null });
     expect(readFileSync(at("phone.conf"), "utf8")).toBe(conf);
   });
@@ -105,8 +106,8 @@ describe("a holder joins", { timeout: 120_000 }, () => {
       typedAtTerminal(typing, words, /never asked/, ""),
       typedAtTerminal(typing, words, /never asked/, "", { NO_COLOR: "1" }),
     ]);
-    expect(coloured.out).toContain("\u001b[32mok\u001b[0m  the nodes admit it");
-    expect(plain.out).toContain("ok  the nodes admit it");
+    expect(coloured.out).toContain("\u001b[32mok\u001b[0m  the nodes admit the token");
+    expect(plain.out).toContain("ok  the nodes admit the token");
     expect(plain.out).not.toContain("\u001b[");
   });
 
@@ -126,7 +127,10 @@ describe("a holder joins", { timeout: 120_000 }, () => {
       check(token, "--key-file", "other.key"),
       check(token, "--json"),
     ]);
-    expect(good).toMatchObject({ exit: 0, out: expect.stringContaining("ok  the nodes admit it\n") });
+    expect(good).toMatchObject({
+      exit: 0,
+      out: expect.stringContaining("ok  the nodes admit the token with its key\n"),
+    });
     expect(bad).toMatchObject({
       exit: 1,
       out: expect.stringMatching(/no {2}token \d+ has another key than your file/),
@@ -155,12 +159,20 @@ describe("config --proxy", { timeout: 60_000 }, () => {
 
 describe("what ends access, in words", { timeout: 120_000 }, () => {
   it("no such token, a revoked one, one that changed hands", async () => {
-    const spare = await typing.owner("grant", "--to", ALICE, "--node-id", "spare");
+    const spare = await typing.owner("grant", "--to", ALICE.address, "--node-id", "spare");
     await typing.owner("revoke", spare.tokenId);
-    const moved = await typing.owner("grant", "--to", ALICE, "--node-id", "moved", "--key", await keyPair("moved.key"));
+    const moved = await typing.owner(
+      "grant",
+      "--to",
+      ALICE.address,
+      "--node-id",
+      "moved",
+      "--key",
+      await keyPair("moved.key"),
+    );
     const transfer = new Interface(["function transferFrom(address, address, uint256)"]);
-    const data = transfer.encodeFunctionData("transferFrom", [ALICE, `0x${"b".repeat(40)}`, moved.tokenId]);
-    await typing.rpc("eth_sendTransaction", { from: ALICE, to: typing.chain["CONTRACT_ADDRESS"], data });
+    const data = transfer.encodeFunctionData("transferFrom", [ALICE.address, `0x${"b".repeat(40)}`, moved.tokenId]);
+    await typing.rpc("eth_sendTransaction", { from: ALICE.address, to: typing.chain["CONTRACT_ADDRESS"], data });
     const [none, revoked, gone] = await Promise.all([check("999"), check(spare.tokenId), check(moved.tokenId)]);
     expect(gone).toMatchObject({
       exit: 1,

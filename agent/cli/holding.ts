@@ -47,7 +47,7 @@ function keyFindings(view: ChainView, known: Token, verdict: Verdict, own: Publi
     findings.push({ about: "key", state: "ok", code: "key.same", says: "your file holds the token's key" });
   }
   if (verdict === "admitted" || verdict === "self") {
-    findings.push({ about: "key", state: "ok", code: "admitted", says: "the nodes admit it" });
+    findings.push({ about: "key", state: "ok", code: "admitted", says: "the nodes admit the token with its key" });
   } else findings.push(refused(view, known, verdict));
   return findings;
 }

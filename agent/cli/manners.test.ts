@@ -4,7 +4,8 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ALICE, ALICE_KEY, OWNER_KEY, type Ran, Typing } from "../test/typing.ts";
+import { ALICE, OWNER, type Ran } from "../test/cli.ts";
+import { Typing } from "../test/typing.ts";
 
 let typing: Typing;
 let key: string;
@@ -12,7 +13,7 @@ let key: string;
 beforeAll(async () => {
   typing = await Typing.open("DstackAccessNFT");
   key = (await typing.run(["keys", "--out", "phone.key"])).out.trim();
-  await typing.owner("grant", "--to", ALICE, "--node-id", "phone");
+  await typing.owner("grant", "--to", ALICE.address, "--node-id", "phone");
   writeFileSync(join(typing.folder, "file"), "");
 }, 60_000);
 afterAll(() => typing?.[Symbol.asyncDispose]());
@@ -20,12 +21,12 @@ afterAll(() => typing?.[Symbol.asyncDispose]());
 const HELD = ["--token", "1", "--key-file", "phone.key"];
 const readers = () => [["list"], ["show", "phone"], ["check", "--token", "1"], ["config", ...HELD], ["join", ...HELD]];
 const writers = () => [
-  ["grant", "--to", ALICE, "--node-id", "other"],
+  ["grant", "--to", ALICE.address, "--node-id", "other"],
   ["revoke", "1"],
   ["set-key", "--token", "1", "--key", key],
   ["set-role", "--token", "1", "--role", "node"],
   ["set-endpoint", "--token", "1", "--endpoint", "192.0.2.1:51820"],
-  ["transfer-ownership", "--to", ALICE],
+  ["transfer-ownership", "--to", ALICE.address],
   ["accept-ownership"],
 ];
 
@@ -48,7 +49,7 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
       69,
       /^(eth_\w+ on 127\.0\.0\.1:1 failed|the upstreams show no head)/,
     ],
-    ["an address without a contract", { CONTRACT_ADDRESS: ALICE }, 78, /^no code at /],
+    ["an address without a contract", { CONTRACT_ADDRESS: ALICE.address }, 78, /^no code at /],
     [
       "settings that are wrong",
       { RPC_URL: "ftp://x", OVERLAY_IPV4: "x" },
@@ -64,7 +65,7 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
 
   it("a contract that is another one", async () => {
     // Its code is one STOP: it answers every question with nothing.
-    const hash = await typing.rpc("eth_sendTransaction", { from: ALICE, data: "0x600060005360016000f3" });
+    const hash = await typing.rpc("eth_sendTransaction", { from: ALICE.address, data: "0x600060005360016000f3" });
     const { contractAddress } = (await typing.rpc("eth_getTransactionReceipt", hash)) as { contractAddress: string };
     for (const [name, ran] of await each([...readers(), ...writers()], { CONTRACT_ADDRESS: contractAddress })) {
       expect([name, ran.exit, ran.out, ran.err]).toEqual([
@@ -107,13 +108,13 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
 
   it("a folder that cannot be written, before anything is sent", async () => {
     const gateway = (await typing.run(["keys", "--out", "gate.key"])).out.trim();
-    const { tokenId } = await typing.owner("grant", "--to", ALICE, "--node-id", "gate", "--key", gateway);
+    const { tokenId } = await typing.owner("grant", "--to", ALICE.address, "--node-id", "gate", "--key", gateway);
     await typing.owner("set-role", "--token", tokenId, "--role", "gateway");
-    await typing.as(ALICE_KEY, "set-endpoint", "--token", tokenId, "--endpoint", "192.0.2.1:51820");
+    await typing.as(ALICE.key, "set-endpoint", "--token", tokenId, "--endpoint", "192.0.2.1:51820");
     const files = readdirSync(typing.folder);
     const [keys, joined] = await Promise.all([
       typing.run(["keys", "--out", "none/phone.key"]),
-      typing.as(ALICE_KEY, "join", ...HELD, "--out", "none/phone.conf"),
+      typing.as(ALICE.key, "join", ...HELD, "--out", "none/phone.conf"),
     ]);
     expect(keys).toEqual({ exit: 1, out: "", err: "none/phone.key cannot be written (ENOENT)\n" });
     expect(joined).toEqual({ exit: 1, out: "", err: "none/phone.conf cannot be written (ENOENT)\n" });
@@ -122,16 +123,16 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
   });
 
   it("a file that is something else, before anything is sent, where nobody is there to be asked", async () => {
-    const joined = await typing.as(ALICE_KEY, "join", ...HELD, "--out", "file");
+    const joined = await typing.as(ALICE.key, "join", ...HELD, "--out", "file");
     expect(joined).toMatchObject({ exit: 1, out: "", err: expect.stringMatching(/^file exists and is not/) });
     expect((await typing.run(["show", "phone"])).out).toMatch(/^key +none$/m);
   });
 
   it("a key among the arguments, which is not repeated and does nothing", async () => {
-    for (const [, ran] of await each([["revoke", OWNER_KEY], ["keys", `--out=${OWNER_KEY}`], [OWNER_KEY]], {})) {
+    for (const [, ran] of await each([["revoke", OWNER.key], ["keys", `--out=${OWNER.key}`], [OWNER.key]], {})) {
       expect(ran).toMatchObject({ exit: 2, out: "", err: expect.stringMatching(/looks like a private key/) });
-      expect(ran.err).not.toContain(OWNER_KEY.slice(2, 12));
+      expect(ran.err).not.toContain(OWNER.key.slice(2, 12));
     }
-    expect(existsSync(join(typing.folder, OWNER_KEY))).toBe(false);
+    expect(existsSync(join(typing.folder, OWNER.key))).toBe(false);
   });
 });

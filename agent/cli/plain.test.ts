@@ -1,6 +1,7 @@
 /** Ring 2: every command against a contract that has the deployed interface and nothing more. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ALICE, OWNER_KEY, Typing } from "../test/typing.ts";
+import { ALICE, OWNER } from "../test/cli.ts";
+import { Typing } from "../test/typing.ts";
 
 let typing: Typing;
 let key: string;
@@ -9,8 +10,8 @@ beforeAll(async () => {
   typing = await Typing.open("PlainAccessNFT");
   const gate = (await typing.run(["keys", "--out", "gate.key"])).out.trim();
   key = (await typing.run(["keys", "--out", "phone.key"])).out.trim();
-  await typing.owner("grant", "--to", ALICE, "--node-id", "gate", "--key", gate);
-  await typing.owner("grant", "--to", ALICE, "--node-id", "phone", "--key", key);
+  await typing.owner("grant", "--to", ALICE.address, "--node-id", "gate", "--key", gate);
+  await typing.owner("grant", "--to", ALICE.address, "--node-id", "phone", "--key", key);
 }, 120_000);
 afterAll(() => typing?.[Symbol.asyncDispose]());
 
@@ -27,7 +28,7 @@ describe("a contract without roles, endpoints and keys to set", { timeout: 120_0
     const args = words.map((word) => word.replace("KEY", key));
     const wanted = { exit: 1, out: "", err: expect.stringContaining(` has no function ${name}: `) };
     const [here, elsewhere] = await Promise.all([
-      typing.run(args, { ...published, CONTRACT_PRIVATE_KEY: OWNER_KEY }),
+      typing.run(args, { ...published, CONTRACT_PRIVATE_KEY: OWNER.key }),
       typing.run(args, published),
     ]);
     expect([here, elsewhere]).toEqual([wanted, wanted]);
@@ -59,11 +60,11 @@ describe("a contract without roles, endpoints and keys to set", { timeout: 120_0
   });
 
   it("ends access by a revoke, and changes hands at once", async () => {
-    const { tokenId } = await typing.owner("grant", "--to", ALICE, "--node-id", "gone");
+    const { tokenId } = await typing.owner("grant", "--to", ALICE.address, "--node-id", "gone");
     await typing.owner("revoke", tokenId);
     expect((await typing.run(["check", "--token", tokenId])).out).toMatch(/is revoked, for good/);
-    expect((await typing.as(OWNER_KEY, "transfer-ownership", "--to", ALICE)).exit).toBe(0);
-    const late = await typing.as(OWNER_KEY, "revoke", "2");
+    expect((await typing.as(OWNER.key, "transfer-ownership", "--to", ALICE.address)).exit).toBe(0);
+    const late = await typing.as(OWNER.key, "revoke", "2");
     expect(late.err).toMatch(/does not own the contract/);
   });
 });

@@ -5,7 +5,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encryptKeystoreJsonSync } from "ethers/wallet";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ALICE, ALICE_KEY, OWNER_KEY, Typing, typedAtTerminal } from "../test/typing.ts";
+import { ALICE, OWNER } from "../test/cli.ts";
+import { Typing, typedAtTerminal } from "../test/typing.ts";
 
 const PASSPHRASE = "correct horse \u00e9";
 let typing: Typing;
@@ -14,11 +15,11 @@ beforeAll(async () => {
   typing = await Typing.open("DstackAccessNFT");
   // A keystore of every day has N = 131072 or more, which only takes longer.
   const cheap = { scrypt: { N: 1024, r: 8, p: 1 } };
-  const json = encryptKeystoreJsonSync({ address: ALICE, privateKey: ALICE_KEY }, PASSPHRASE, cheap);
+  const json = encryptKeystoreJsonSync({ address: ALICE.address, privateKey: ALICE.key }, PASSPHRASE, cheap);
   writeFileSync(join(typing.folder, "wallet.json"), json);
   writeFileSync(join(typing.folder, "pass"), `${PASSPHRASE}\n`);
   writeFileSync(join(typing.folder, "wrong"), "hunter2");
-  writeFileSync(join(typing.folder, "plain.json"), OWNER_KEY);
+  writeFileSync(join(typing.folder, "plain.json"), OWNER.key);
 }, 60_000);
 afterAll(() => typing?.[Symbol.asyncDispose]());
 
@@ -26,13 +27,15 @@ const accepting = (...more: readonly string[]) => ["accept-ownership", ...more];
 
 describe("an encrypted keystore", { timeout: 60_000 }, () => {
   it("signs once its passphrase was typed, which the terminal does not show", async () => {
-    await typing.owner("transfer-ownership", "--to", ALICE);
+    await typing.owner("transfer-ownership", "--to", ALICE.address);
     const args = accepting("--keystore", "wallet.json");
     const ran = await typedAtTerminal(typing, args, /Passphrase of wallet\.json: /, `${PASSPHRASE}x\u007f\r`);
     expect(ran.out).toMatch(/transaction {2}0x[0-9a-f]{64}\r?\n/);
     expect(ran.out).not.toContain("correct");
     expect(ran.exit).toBe(0);
-    const minted = await typing.run(["grant", "--to", ALICE, "--node-id", "hers"], { CONTRACT_PRIVATE_KEY: ALICE_KEY });
+    const minted = await typing.run(["grant", "--to", ALICE.address, "--node-id", "hers"], {
+      CONTRACT_PRIVATE_KEY: ALICE.key,
+    });
     expect(minted.exit).toBe(0);
   });
 
@@ -69,7 +72,7 @@ describe("an encrypted keystore", { timeout: 60_000 }, () => {
     [
       "beside another key",
       ["--keystore", "wallet.json"],
-      { CONTRACT_PRIVATE_KEY: OWNER_KEY },
+      { CONTRACT_PRIVATE_KEY: OWNER.key },
       78,
       "CONTRACT_PRIVATE_KEY is set together with --keystore: keep one of them\n",
     ],

@@ -25,14 +25,15 @@ async function typedAt(question: string, isEchoed: boolean, without: string): Pr
   try {
     const terminal = new ReadStream(input);
     const say = (text: string) => writeSync(output, text);
-    say(question);
-    terminal.setRawMode(true);
     restore = () => {
       terminal.setRawMode(false);
       terminal.destroy();
     };
     // A shell without echo is what a kill would leave behind.
     process.once("SIGTERM", leave).once("SIGHUP", leave);
+    // Before the question: who answers at once is not to be echoed.
+    terminal.setRawMode(true);
+    say(question);
     return await line(terminal, isEchoed ? say : () => {});
   } finally {
     process.off("SIGTERM", leave).off("SIGHUP", leave);

@@ -77,7 +77,7 @@ describe("a new user", () => {
     await user.run(["wg-quick", "up", "/run/dstack.conf"]);
     await until("the page through the tunnel", 15_000, sees);
     const checked = await dstackVpn("check", ...held, "--node", agent.url(""));
-    expect(checked.said).toMatch(/^ok {2}the nodes admit it$/m);
+    expect(checked.said).toMatch(/^ok {2}the nodes admit the token with its key$/m);
     expect(checked.exit).toBe(0);
     await user.run(["wg-quick", "down", "/run/dstack.conf"]);
   });

@@ -1,31 +1,17 @@
-/** The command line as people type it, against a chain of its own; the contract's owner is anvil's first account. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+/** The command line as people type it, in a folder of their own and at a terminal, against a chain with a contract. */
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { type ContractName, readArtifact } from "../../contracts/artifact.ts";
-import { deployContract } from "../../contracts/deploy.ts";
+import type { ContractName } from "../../contracts/artifact.ts";
+import { type Anvil, type Env, OWNER, type Ran, startAnvil } from "./cli.ts";
 
 const MAIN = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
 
-/** The first accounts of anvil's well-known mnemonic. */
-export const OWNER_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-export const ALICE_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-export const ALICE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-
-export interface Ran {
-  readonly exit: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-type Environment = Readonly<Record<string, string>>;
-
 /** Runs to the end, in `folder` and with it as its home, with nothing of our own environment but PATH. */
-export function typed(folder: string, args: readonly string[], environment: Environment = {}): Promise<Ran> {
+export function typed(folder: string, args: readonly string[], environment: Env = {}): Promise<Ran> {
   const env = { PATH: process.env["PATH"], HOME: folder, ...environment };
   return new Promise((resolve) => {
     const child = execFile(process.execPath, [MAIN, ...args], { env, cwd: folder }, (error, out, err) => {
@@ -38,54 +24,35 @@ export function typed(folder: string, args: readonly string[], environment: Envi
 /** anvil, a contract on it, and a folder to type in. */
 export class Typing implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "dstack-vpn-typing-"));
-  readonly #anvil: ChildProcess;
-  #chain: Environment = {};
+  readonly #anvil: Anvil;
+  /** What every command reads from the environment. */
+  readonly chain: Env;
 
-  private constructor(anvil: ChildProcess) {
+  private constructor(anvil: Anvil, chain: Env) {
     this.#anvil = anvil;
+    this.chain = chain;
   }
 
   static async open(contract: ContractName): Promise<Typing> {
-    const anvil = spawn("anvil", ["--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
-    await once(anvil, "spawn");
-    const typing = new Typing(anvil);
-    for await (const line of createInterface({ input: anvil.stdout as NodeJS.ReadableStream })) {
-      const listening = /Listening on (127\.0\.0\.1:[0-9]+)/.exec(line);
-      if (listening === null) continue;
-      const rpcUrl = `http://${listening[1]}`;
-      const artifact = readArtifact(contract);
-      const { address } = await deployContract({ rpcUrl, privateKey: OWNER_KEY, artifact });
-      typing.#chain = { NETWORK: "devnet", RPC_URL: rpcUrl, CONTRACT_ADDRESS: address };
-      break;
-    }
-    return typing;
-  }
-
-  /** What every command reads from the environment. */
-  get chain(): Environment {
-    return this.#chain;
+    const anvil = await startAnvil();
+    return new Typing(anvil, anvil.settings(await anvil.deploy(contract)));
   }
 
   /** Signed by nobody. */
-  run(args: readonly string[], environment: Environment = {}): Promise<Ran> {
-    return typed(this.folder, args, { ...this.#chain, ...environment });
+  run(args: readonly string[], environment: Env = {}): Promise<Ran> {
+    return typed(this.folder, args, { ...this.chain, ...environment });
   }
 
   /** How it is started, for tests that start it in a way of their own. */
   command(args: readonly string[]): { readonly argv: readonly string[]; readonly env: NodeJS.ProcessEnv } {
     return {
       argv: [process.execPath, MAIN, ...args],
-      env: { PATH: process.env["PATH"], HOME: this.folder, ...this.#chain },
+      env: { PATH: process.env["PATH"], HOME: this.folder, ...this.chain },
     };
   }
 
-  async rpc(method: string, ...params: unknown[]): Promise<unknown> {
-    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
-    const headers = { "content-type": "application/json" };
-    const response = await fetch(this.#chain["RPC_URL"] ?? "", { method: "POST", headers, body });
-    const { result, error } = (await response.json()) as { result?: unknown; error?: { message: string } };
-    if (error !== undefined) throw new Error(`${method}: ${error.message}`);
-    return result;
+  rpc<T>(method: string, ...params: unknown[]): Promise<T> {
+    return this.#anvil.rpc<T>(method, ...params);
   }
 
   as(key: string, ...args: readonly string[]): Promise<Ran> {
@@ -94,15 +61,14 @@ export class Typing implements AsyncDisposable {
 
   /** As the contract's owner. @returns what `--json` says @throws with the error where it fails */
   async owner(...args: readonly string[]): Promise<{ readonly tokenId: string }> {
-    const { exit, out, err } = await this.as(OWNER_KEY, ...args, "--json");
+    const { exit, out, err } = await this.as(OWNER.key, ...args, "--json");
     if (exit !== 0) throw new Error(`${args.join(" ")} ended with ${exit}: ${err}`);
     return JSON.parse(out);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     rmSync(this.folder, { recursive: true });
-    this.#anvil.kill();
-    if (this.#anvil.exitCode === null && this.#anvil.signalCode === null) await once(this.#anvil, "exit");
+    await this.#anvil.close();
   }
 }
 
@@ -112,7 +78,7 @@ export async function typedAtTerminal(
   args: readonly string[],
   question: RegExp,
   keys: string,
-  environment: Environment = {},
+  environment: Env = {},
 ): Promise<{ readonly exit: number | null; readonly out: string }> {
   const { argv, env } = typing.command(args);
   const line = argv.map((word) => `'${word}'`).join(" ");
