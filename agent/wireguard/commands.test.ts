@@ -103,6 +103,8 @@ describe("a program that failed", () => {
   test.each([
     ["Unable to access interface: No such device", { isAbsent: true, isPortTaken: false }],
     ["Unable to access interface: Protocol not supported", { isAbsent: true, isPortTaken: false }],
+    // As the kernel says of a bridge.
+    ["Unable to access interface: Operation not supported", { isAbsent: true, isPortTaken: false }],
     ['Device "wg0" does not exist.', { isAbsent: true, isPortTaken: false }],
     ["Unable to modify interface: Address already in use", { isAbsent: false, isPortTaken: true }],
     ["Unable to access interface: Operation not permitted", { isAbsent: false, isPortTaken: false }],

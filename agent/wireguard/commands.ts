@@ -88,9 +88,12 @@ export function notInstalled(program: string): Fault {
 
 const PACKAGES: Readonly<Record<string, string>> = { wg: "wireguard-tools", ip: "iproute2", nft: "nftables" };
 
-/** That there is no such interface, or none that `wg` can talk to: wireguard-go has ended, or its socket is gone. */
+/** That there is no such interface, or none that `wg` can talk to: no WireGuard, or a wireguard-go without its socket. */
 export function isAbsent({ exit, stderr }: Ended): boolean {
-  return exit !== 0 && /No such device|does not exist|Cannot find device|Protocol not supported|refused/i.test(stderr);
+  return (
+    exit !== 0 &&
+    /No such device|does not exist|Cannot find device|(Protocol|Operation) not supported|refused/i.test(stderr)
+  );
 }
 
 export function isPortTaken({ exit, stderr }: Ended): boolean {
