@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Benchmark } from "./benchmark.ts";
 import { type Figure, figure, median } from "./figure.ts";
-import { peers } from "./sizes.ts";
+import { peers, sizes } from "./sizes.ts";
 import { cpuMs, TestBed } from "./testbed.ts";
 
 export const start: Benchmark = {
@@ -10,7 +10,7 @@ export const start: Benchmark = {
   about: "from starting the built agent to ready, from nothing and with its database on a fresh device",
   async run(context) {
     const { quick, log } = context;
-    const rounds = quick ? 2 : 5;
+    const rounds = quick ? 1 : 5;
     const figures: Figure[] = [];
     await using bed = await TestBed.open(context);
     const bare: number[] = [];
@@ -41,12 +41,18 @@ export const start: Benchmark = {
       };
       figures.push(
         figure({ ...row, ...empty, ...(size === 10 ? { goal: 1_000 } : {}) }),
-        figure({ ...row, ...kept, ...(size === many ? { goal: 4_000 } : {}) }),
+        figure({ ...row, ...kept, ...(size === 10_000 ? { goal: 4_000 } : {}) }),
       );
     }
     return figures;
   },
 };
+
+const MEMORY_GOALS: ReadonlyMap<number, number> = new Map([
+  [10, 110],
+  [10_000, 140],
+  [60_000, 250],
+]);
 
 export const memory: Benchmark = {
   name: "memory",
@@ -56,25 +62,13 @@ export const memory: Benchmark = {
     const figures: Figure[] = [];
     await using bed = await TestBed.open(context);
     const baseline = { name: "bare Node", value: (await bed.bareMemory()).residentMb, unit: "MB" } as const;
-    const goals = new Map<number, number | undefined>(
-      quick
-        ? [
-            [10, 110],
-            [2_000, 140],
-          ]
-        : [
-            [10, 110],
-            [1_000, undefined],
-            [10_000, 140],
-            [60_000, 250],
-          ],
-    );
-    for (const [size, goal] of goals) {
+    for (const size of quick ? [10, 2_000] : sizes(false)) {
+      const goal = MEMORY_GOALS.get(size);
       log(`memory with ${peers(size)}`);
       await using chain = await bed.chain(size);
       bed.forget();
-      const synced = await bed.memory(chain, quick ? 4 : 20);
-      const restarted = await bed.memory(chain, quick ? 4 : 20);
+      const synced = await bed.memory(chain, quick ? 3 : 20);
+      const restarted = await bed.memory(chain, quick ? 3 : 20);
       const note = "RSS, the median of the last half of a while after ready, full passes going on";
       const names = { "that read it from the chain": synced, "started again": restarted };
       for (const [how, { residentMb }] of Object.entries(names)) {
@@ -93,15 +87,15 @@ export const idle: Benchmark = {
   name: "idle",
   about: "CPU time of the built agent when nothing happens, 1,000 peers",
   async run(context) {
-    const size = context.quick ? 200 : 1_000;
-    const seconds = context.quick ? 8 : 40;
+    const size = 1_000;
+    const seconds = context.quick ? 6 : 40;
     context.log(`${seconds} s of nothing beside ${peers(size)}`);
     await using bed = await TestBed.open(context);
     await using chain = await bed.chain(size);
     const agent = bed.agent(chain);
     try {
       await agent.ready(60_000);
-      await sleep(3_000);
+      await sleep(context.quick ? 1_000 : 5_000);
       const [startedMs, usedMs] = [performance.now(), cpuMs(agent.pid)];
       while (performance.now() - startedMs < seconds * 1_000) {
         context.signal.throwIfAborted();

@@ -54,8 +54,8 @@ async function run(context: Context): Promise<Figure[]> {
   const scene = await sceneIn(lab, size);
   log(`the agent: ${changes} changes, a restart and full passes beside ${peers(size)}`);
   const ours = await byAgent(scene, changes, quick ? 800 : 4_000, context);
-  log("whole files: wg syncconf, then wg-quick down and up");
-  const others = await byFile(scene, quick ? 6 : 60, quick ? 1 : 2, context);
+  log("whole files: wg syncconf, wg-quick down and up");
+  const others = await byFile(scene, quick ? 6 : 60, quick ? 0 : 2, context);
   const name = `pings lost in ${changes} changes, a restart and full passes beside ${peers(size)}`;
   const lost = others.map(([other, { ms, lost, sent }]) =>
     figure({
@@ -128,8 +128,10 @@ async function grantAndRevoke(chain: ServedChain, node: Host): Promise<number[]>
   return [grantedMs, steadyMs() - revoked.visibleMs];
 }
 
+type Named = readonly [name: string, Disturbance];
+
 /** What a script does that writes `wg0.conf` and loads it. */
-async function byFile(scene: Scene, syncs: number, restarts: number, { signal }: Context) {
+async function byFile(scene: Scene, syncs: number, restarts: number, { signal }: Context): Promise<Named[]> {
   const { node } = scene;
   const written = (change: number) => writeFileSync(node.file(CONF), conf(scene, change % 2), { mode: 0o600 });
   written(0);
@@ -148,12 +150,17 @@ async function byFile(scene: Scene, syncs: number, restarts: number, { signal }:
     return { ms, ...(await stopped(pinging, 0)) };
   };
   const synced = await disturbed(syncs, () => node.run(["bash", "-c", SYNCCONF], SLOW));
+  // Members stay cut off for fifteen seconds.
+  if (restarts === 0) return [["wg syncconf", synced]];
   const restarted = await disturbed(restarts, async () => {
     await node.run(["wg-quick", "down", CONF], SLOW);
     await until("wireguard-go to end", 10_000, () => !existsSync(node.file("/run/wireguard/wg0.sock")), 2);
     await node.run(["wg-quick", "up", CONF], SLOW);
   });
-  return [["wg syncconf", synced] as const, ["wg-quick down/up", restarted] as const];
+  return [
+    ["wg syncconf", synced],
+    ["wg-quick down/up", restarted],
+  ];
 }
 
 /** The whole file: the members that ping, all others, and `more` of those. */
