@@ -71,6 +71,22 @@ describe("an audit", () => {
     expect(boot.held()).toEqual([]);
   });
 
+  it("finds a grant and a revoke that no upstream ever tells of", async () => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7));
+    await boot.poll();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    boot.contract.grant(ownerOf(3), "m-8", keyOf(8));
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    boot.chain.mine(200);
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, false]);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, true]);
+    expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
+  });
+
   it("finds a grant that was damaged where the mint itself was told", async () => {
     boot = new Boot();
     boot.grant(keyOf(7));
