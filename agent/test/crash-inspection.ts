@@ -7,7 +7,9 @@ import { parseAddress, type Token } from "../model.ts";
 import type { Ledger } from "../registry/ledger.ts";
 import { tokens } from "../registry/registry.ts";
 import { openStore } from "../registry/store.ts";
+import type { Generation } from "../wireguard/files.ts";
 import { CONFIG, type CrashNode, STATE } from "./crash-node.ts";
+import { until } from "./lab/command.ts";
 
 const COPY = "/run/copy";
 const DATABASE = "ledger.sqlite";
@@ -27,7 +29,8 @@ export class Inspection {
 
   /** What is wrong on the disk and on the device of a dead agent, as sentences. */
   async whileDead(): Promise<string[]> {
-    return [...(await this.#files()), ...this.#database(), ...(await this.#sessions())];
+    const files = [...this.#privateKey(), ...(await this.#conf()), ...(await this.#generationsThere())];
+    return [...files, ...this.#database(), ...(await this.#sessions())];
   }
 
   /** What is wrong once the next agent is ready, and of what it has done on its way. */
@@ -35,7 +38,7 @@ export class Inspection {
     await this.#node.ready();
     const problems = [...(await this.#node.wrongPeers()), ...(await this.#sessions())];
     await this.#node.settled();
-    return [...problems, ...this.#leftOver(), ...(await this.#files())];
+    return [...problems, ...(await this.#leftOver()), ...this.#privateKey(), ...(await this.#conf())];
   }
 
   /** Everything on this node was taken away. */
@@ -49,10 +52,6 @@ export class Inspection {
   /** The interface was taken away. */
   forgetPeers(): void {
     this.#peers.clear();
-  }
-
-  async #files(): Promise<string[]> {
-    return [...this.#privateKey(), ...(await this.#conf())];
   }
 
   #privateKey(): string[] {
@@ -78,12 +77,21 @@ export class Inspection {
     if (found.conf.privateKey.reveal() !== this.#node.privateKey()?.reveal()) problems.push("wg0.conf has another key");
     const never = world.history.whyNeverSo(new Set(found.peers.map(({ key }) => key)), tokenId);
     if (never !== undefined) problems.push(`wg0.conf equals no state of the chain: ${never}`);
-    const backups = (await files.list()).map(({ generation }) => generation);
-    const whole = await Promise.all(backups.map((generation) => files.read(generation).catch(() => undefined)));
-    for (const [i, generation] of backups.entries()) {
-      if (whole[i]?.conf.generation !== generation) problems.push(`backup ${generation} is not whole`);
+    return problems;
+  }
+
+  /** Whole, all of them, and no two with one number. */
+  async #generationsThere(): Promise<string[]> {
+    const { files } = this.#node;
+    const problems: string[] = [];
+    const there: Generation[] = [];
+    for (const { generation } of await files.list()) {
+      const backup = await files.read(generation).catch(() => undefined);
+      if (backup?.conf.generation === generation) there.push(backup);
+      else problems.push(`backup ${generation} is not whole`);
     }
-    for (const { conf, path } of [found, ...whole].filter((each) => each !== undefined)) {
+    const current = await files.newest();
+    for (const { conf, path } of current === undefined ? there : [current, ...there]) {
       const digest = createHash("sha256").update(readFileSync(path)).digest("hex");
       const before = this.#generations.get(conf.generation);
       if (before !== undefined && before !== digest) problems.push(`there are two generations ${conf.generation}`);
@@ -163,18 +171,22 @@ export class Inspection {
     return problems;
   }
 
-  #leftOver(): string[] {
-    const { host } = this.#node;
+  async #leftOver(): Promise<string[]> {
+    // A backup is written after wg0.conf, and its draft is there meanwhile.
+    await until("the drafts to go", 5_000, () => this.#strays().length === 0).catch(() => {});
+    return this.#strays().map((path) => {
+      // Told once.
+      rmSync(this.#node.host.file(path), { recursive: true });
+      return `${path} was left over`;
+    });
+  }
+
+  #strays(): string[] {
     const own = /^(wg0\.conf|backups|wg0-[0-9]{8}-[0-9TZ]+\.conf|private\.key|ledger\.sqlite(-wal|\.pid)?)$/;
-    const folders = [`${CONFIG}`, `${CONFIG}/backups`, STATE, "/dev/shm", "/tmp"];
-    return folders.flatMap((folder) =>
-      readdirSync(host.file(folder))
+    return [CONFIG, `${CONFIG}/backups`, STATE, "/dev/shm", "/tmp"].flatMap((folder) =>
+      readdirSync(this.#node.host.file(folder))
         .filter((name) => (folder.startsWith("/run/") ? !own.test(name) : name.startsWith(".dstack-vpn")))
-        .map((name) => {
-          // Told once.
-          rmSync(host.file(`${folder}/${name}`), { recursive: true });
-          return `${folder}/${name} was left over`;
-        }),
+        .map((name) => `${folder}/${name}`),
     );
   }
 }

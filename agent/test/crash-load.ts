@@ -13,7 +13,7 @@ const START_MS = 700;
 const RUNNING_MS = 300;
 
 /** The running agent is killed at a moment of its life under load, and, every other time, the next one while it starts. */
-export async function killUnderLoad({ node }: Site, chance: Chance): Promise<void> {
+export async function killUnderLoad({ node, chance }: Site): Promise<void> {
   const end = new AbortController();
   const load = press(node, chance, end.signal);
   await sleep(chance.next() * RUNNING_MS);

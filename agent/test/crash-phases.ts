@@ -74,8 +74,10 @@ export const PHASES: readonly Phase[] = [
     begin: idle,
     async lead({ node, chance }) {
       for (let i = 0; i < 3; i++) await node.world.grant(chance);
+      // So many that it asks what is final, and writes that down.
+      await node.world.chain.mine(16);
       await node.hasApplied();
-      await sleep(SAVING_MS);
+      await sleep(3 * SAVING_MS);
     },
   },
   {
@@ -114,4 +116,4 @@ export const PHASES: readonly Phase[] = [
 ];
 
 /** The last thing of a pass is to save; a pass too little only makes a point rarer. */
-const SAVING_MS = 50;
+const SAVING_MS = 100;

@@ -1,4 +1,5 @@
 /** The crash ring: an agent is killed at a system call or at a moment, looked at, started again, and looked at again. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Failing, fail } from "./crash-faults.ts";
 import { Inspection } from "./crash-inspection.ts";
 import { killUnderLoad } from "./crash-load.ts";
@@ -7,7 +8,9 @@ import { PHASES, type Phase, type Site } from "./crash-phases.ts";
 import type { Point } from "./crash-points.ts";
 import { GATE, inject, listen, threadsOf } from "./crash-strace.ts";
 import { World } from "./crash-world.ts";
-import { Pinging, type Pings } from "./lab/ping.ts";
+import { until } from "./lab/command.ts";
+import type { Member } from "./lab/member.ts";
+import { Pinging, type Pings, reaches } from "./lab/ping.ts";
 import { Chance } from "./story-seeds.ts";
 
 export interface Verdict {
@@ -18,6 +21,8 @@ export interface Verdict {
 }
 
 const PEERS = 60;
+/** In blocks; anvil's. */
+const FINALITY = 64;
 
 export class Ring implements AsyncDisposable {
   readonly seed: number;
@@ -25,12 +30,14 @@ export class Ring implements AsyncDisposable {
   /** One with a holder's session that must not notice anything, and one that nobody uses. */
   readonly #used: Site;
   readonly #bare: Site;
-  readonly #session: Pinging;
+  readonly #session: Session;
+  #present: CrashNode;
 
-  private constructor(seed: number, world: World, used: Site, bare: Site, session: Pinging) {
+  private constructor(seed: number, world: World, used: Site, bare: Site, session: Session) {
     this.seed = seed;
     this.#world = world;
     this.#used = used;
+    this.#present = used.node;
     this.#bare = bare;
     this.#session = session;
   }
@@ -40,6 +47,8 @@ export class Ring implements AsyncDisposable {
     const world = await World.open();
     const chance = new Chance(seed);
     await world.populate(PEERS, chance);
+    // Half of it is final, and more becomes so with every block: an agent writes that down in another way.
+    await world.chain.mine(FINALITY / 2);
     const site = async (name: string): Promise<Site> => {
       const node = await CrashNode.create(world, name);
       return { node, inspection: new Inspection(node), chance };
@@ -55,6 +64,7 @@ export class Ring implements AsyncDisposable {
     const all: Point[] = [];
     for (const phase of PHASES) {
       const site = this.#siteOf(phase);
+      await this.#turnTo(site);
       await phase.begin(site);
       const heard = await listen(await threadsOf(site.node.agent.pid));
       await phase.lead(site);
@@ -68,47 +78,64 @@ export class Ring implements AsyncDisposable {
     const phase = PHASES.find(({ name }) => name === point.phase);
     if (phase === undefined) throw new Error(`there is no phase ${point.phase}`);
     const site = this.#siteOf(phase);
-    await phase.begin(site);
-    const { agent } = site.node;
-    const trap = await inject((await threadsOf(agent.pid))[point.thread], point, "signal=KILL");
-    const led = phase.lead(site).catch(() => {});
-    await Promise.race([agent.exited, led]);
-    const struck = await trap.end();
-    await site.node.kill();
-    // It may go on for a moment without its agent: its transactions belong to what follows.
-    await led;
-    return { struck, problems: await this.#aftermath(site) };
+    let struck: string | undefined;
+    const problems = await this.#problems(site, async () => {
+      await phase.begin(site);
+      const { agent } = site.node;
+      const trap = await inject((await threadsOf(agent.pid))[point.thread], point, "signal=KILL");
+      const led = phase.lead(site).catch(() => {});
+      await Promise.race([agent.exited, led]);
+      struck = await trap.end();
+      await site.node.kill();
+      // It may go on for a moment without its agent: its transactions belong to what follows.
+      await led;
+    });
+    return { struck, problems };
   }
 
   /** The n-th random kill. @returns what was wrong, as sentences */
   async killUnderLoad(n: number): Promise<string[]> {
     const chance = new Chance(this.seed * 1_000 + n);
-    await killUnderLoad(this.#used, chance);
-    return this.#aftermath({ ...this.#used, chance });
+    const site = { ...this.#used, chance };
+    return this.#problems(site, () => killUnderLoad(site));
   }
 
   /** @returns what was wrong, as sentences */
   async fail(failing: Failing): Promise<string[]> {
-    try {
-      await fail(this.#used, failing);
-    } catch (error) {
-      return [String(error), ...(await this.#aftermath(this.#used))];
-    }
-    await this.#used.node.kill();
-    return this.#aftermath(this.#used);
+    return this.#problems(this.#used, () => fail(this.#used, failing));
   }
 
-  /** How many packets the holder has lost in all that time. */
-  async lost(): Promise<Pings> {
-    return this.#session.stop();
+  /** The pings of all that time. */
+  async pings(): Promise<Pings> {
+    const { member, address, pinging } = this.#session;
+    // Those after the last answer do not count: a session that has ended must not end unseen.
+    await until("a last answer", 30_000, () => reaches(member.host, address));
+    await sleep(500);
+    return pinging.stop();
   }
 
-  async #aftermath(site: Site): Promise<string[]> {
-    const { inspection, chance } = site;
-    const found = await inspection.whileDead();
+  /**
+   * One agent at a time. Whoever was away catches up first: of many removals at once, an agent has some witnessed before
+   * it carries them out (DESIGN section 5), and is at no state of the chain meanwhile.
+   */
+  async #turnTo({ node }: Site): Promise<void> {
+    if (this.#present === node) return;
+    await this.#present.kill();
+    this.#present = node;
+    node.start(GATE.environment);
+    await node.settled();
+  }
+
+  async #problems(site: Site, deed: () => Promise<void>): Promise<string[]> {
+    const { node, inspection, chance } = site;
+    const problems: string[] = [];
+    await this.#turnTo(site);
+    await deed().catch((error) => problems.push(String(error)));
+    await node.kill();
+    problems.push(...(await inspection.whileDead()));
     if (chance.happens(0.5)) await this.#world.cut(chance);
     await this.#world.populate(PEERS, chance);
-    return [...found, ...(await this.#putBack(site))];
+    return [...problems, ...(await this.#putBack(site))];
   }
 
   async #putBack({ node, inspection }: Site): Promise<string[]> {
@@ -130,8 +157,14 @@ export class Ring implements AsyncDisposable {
   }
 }
 
+interface Session {
+  readonly member: Member;
+  readonly address: string;
+  readonly pinging: Pinging;
+}
+
 /** A holder with nothing but WireGuard, whose pings go on through all that happens to the node's agent. */
-async function sessionWith(node: CrashNode): Promise<Pinging> {
+async function sessionWith(node: CrashNode): Promise<Session> {
   const { world, host, tokenId } = node;
   const member = await world.lab.member("alice");
   const id = await world.keep("alice", member.publicKey);
@@ -145,7 +178,7 @@ async function sessionWith(node: CrashNode): Promise<Pinging> {
     routes: allowedIps,
     peers: [{ publicKey, endpoint, allowedIps }],
   });
-  const pings = new Pinging(member.host, ipv4, 50);
-  await pings.answered(3);
-  return pings;
+  const pinging = new Pinging(member.host, ipv4, 50);
+  await pinging.answered(3);
+  return { member, address: ipv4, pinging };
 }

@@ -107,6 +107,9 @@ async function attach(tid: number, words: readonly string[]): Promise<Running> {
 /** The agent's files; `(deleted)` follows the name of one that has none any more. */
 const OWN = /(?:[<"])(\/run\/(?:state|config)[^">]*|\/dev\/shm\/[^">]*)/;
 
+/** Of names: random bytes, dates, and the number that stands for a file without one. */
+const LOT = /[0-9a-f]{8,}|#[0-9]+/g;
+
 function callsIn(thread: Thread, log: string): Call[] {
   const counts = new Map<string, number>();
   const count = (key: string) => {
@@ -121,8 +124,8 @@ function callsIn(thread: Thread, log: string): Call[] {
     const own = OWN.exec(line)?.[1];
     if (name === "clone" || name === "vfork") return [{ thread, name, path: undefined, nth, what: "spawn" }];
     if (own === undefined) return [];
-    const what = `${name} ${basename(own).replaceAll(/[0-9a-f]{8,}/g, "…")}`;
-    if (/[0-9a-f]{8,}/.test(own)) return [{ thread, name, path: undefined, nth, what }];
+    const what = `${name} ${basename(own).replaceAll(LOT, "…")}`;
+    if (own.search(LOT) >= 0) return [{ thread, name, path: undefined, nth, what }];
     return [{ thread, name, path: own, nth: count(`${name} ${own}`), what }];
   });
 }

@@ -65,7 +65,7 @@ describe.skipIf(isSkipped)(`an agent that dies anywhere, seed ${SEED}`, { timeou
   });
 
   it("costs the session of a holder not one packet", async () => {
-    const { sent, lost } = await ring.lost();
+    const { sent, lost } = await ring.pings();
     expect(sent).toBeGreaterThan(0);
     expect(lost).toBe(0);
   });
