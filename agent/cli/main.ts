@@ -40,6 +40,8 @@ for (const command of [
   backupCommand(),
   doctorCommand(),
 ]) {
+  // What sub-commands inherit is settled when they are made, and these were made before.
+  for (const each of command.commands) each.configureOutput(output);
   program.addCommand(
     command.configureOutput(output).exitOverride().addHelpText("after", EXIT_CODES).showHelpAfterError("(see --help)"),
   );

@@ -128,6 +128,20 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
     expect((await typing.run(["show", "phone"])).out).toMatch(/^key +none$/m);
   });
 
+  it("a word that does not belong there, which may be a secret all the same", async () => {
+    const commands = [
+      ["revoke", "hunter2"],
+      ["list", "hunter2"],
+      ["backup", "create", "hunter2"],
+      ["backup", "hunter2"],
+    ];
+    for (const [name, ran] of await each(commands, {})) {
+      expect([name, ran.exit, ran.out]).toEqual([name, 2, ""]);
+      expect(ran.err).toMatch(/^error: /);
+      expect(ran.err).not.toContain("hunter2");
+    }
+  });
+
   it("a key among the arguments, which is not repeated and does nothing", async () => {
     for (const [, ran] of await each([["revoke", OWNER.key], ["keys", `--out=${OWNER.key}`], [OWNER.key]], {})) {
       expect(ran).toMatchObject({ exit: 2, out: "", err: expect.stringMatching(/looks like a private key/) });
