@@ -54,6 +54,7 @@ fi
 
 [ "$(uname -s)" = Linux ] || stop "this needs Linux: WireGuard interfaces and network namespaces"
 command -v npm >/dev/null || stop "missing: npm. Install Node 20 or newer, with npm."
+[ ! -L node_modules ] || stop "node_modules is a link, and npm ci would empty what it points to: rm node_modules"
 # npm writes its own lockfile last, so an interrupted or outdated install shows.
 if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
   echo "installing the packages of package-lock.json"
