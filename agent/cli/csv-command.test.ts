@@ -141,9 +141,11 @@ describe("grant --csv", { timeout: 240_000 }, () => {
     // As a power cut leaves it.
     appendFileSync(`${file}.journal`, '{"kind":"sig');
     if (isLost) await anvil.rpc("anvil_dropAllTransactions");
-    await anvil.rpc("evm_setAutomine", true);
-    if (!isLost) await anvil.rpc("anvil_mine", "0x1");
-    const { exit, err } = await grant();
+    const again = grant();
+    await until(() => signedIn() >= 16);
+    await anvil.rpc("evm_setIntervalMining", 1);
+    const { exit, err } = await again;
+    await anvil.rpc("evm_setIntervalMining", 0);
     expect({ exit, err }).toMatchObject({ exit: 0 });
     expect((await granted()).toSorted()).toEqual(names(24).toSorted());
     expect((await sentCount()) - before).toBe(24);
