@@ -60,6 +60,10 @@ export class StoryAnvil implements AsyncDisposable {
   static async start(name: ContractName): Promise<StoryAnvil> {
     const flags = ["--port", "0", "--no-mining", "--order", "fifo", "--timestamp", "1700000000"];
     const anvil = spawn("anvil", flags, { stdio: ["ignore", "pipe", "ignore"] });
+    // Also where the story ends before it can say so.
+    const kill = () => anvil.kill("SIGKILL");
+    process.once("exit", kill);
+    anvil.once("exit", () => process.off("exit", kill));
     let url = "";
     for await (const line of createInterface({ input: anvil.stdout })) {
       url = `http://${/Listening on (\S+)/.exec(line)?.[1]}`;

@@ -42,7 +42,7 @@ describe("the story on anvil", () => {
         faced.addAll(walk.faced);
       }
     },
-    120_000 * TIMES,
+    300_000 * TIMES,
   );
 
   it(`has walked ${EVENTS.toLocaleString("en")} events`, () => {
