@@ -147,6 +147,11 @@ describe("backup", { timeout: 240_000 }, () => {
     expect(await backup("old", "restore", "--replace", archive)).toMatchObject(refused);
     expect(others()).toEqual(before);
     await store.close();
+    // What was saved last was in the log alone.
+    expect((await backup("new", "restore", archive)).exit).toBe(0);
+    const restored = openStore(join(folders("new").state, "ledger.sqlite"), identity);
+    await restored.store.close();
+    expect(restored.ledger?.final.number).toBe(5);
   });
 
   it("says how to put it over another contract's state, and keeps what was there", async () => {
