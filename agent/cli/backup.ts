@@ -14,7 +14,7 @@ import { hostSettings, UNNAMED } from "./settings.ts";
 
 const IN_CONTAINERS = `
 In containers, as the agent's own user and with its settings:
-  docker exec node-a entrypoint dstack-vpn backup create --out - > node-a.tar.gz
+  docker exec CONTAINER dstack-vpn backup create --out - > node-a.tar.gz
   docker-compose stop node-a
   docker-compose run --rm -T node-a dstack-vpn backup restore - < node-a.tar.gz`;
 

@@ -60,7 +60,7 @@ function privileges({ capabilities }: HostFacts): Finding[] {
   }
   if ((capabilities >> NET_ADMIN) & 1n) return [ok("privileges", "NET_ADMIN is there")];
   const mend =
-    "run as root, or in a container with cap_add: NET_ADMIN, through docker exec NODE entrypoint dstack-vpn doctor";
+    "run as root, or in a container with cap_add: NET_ADMIN, through docker exec CONTAINER dstack-vpn doctor";
   return [fail("privileges", "NET_ADMIN is missing: no interface can be made", mend)];
 }
 

@@ -13,7 +13,7 @@ export function doctorCommand(): Command {
     .description("look at this host, the upstreams and the contract as a node needs them; exit 1 where something fails")
     .option("--json", "print JSON")
     .addHelpText("after", "\nReads the node's own settings (env.example) and changes nothing.")
-    .addHelpText("after", "In containers, as the agent's own user: docker exec node-a entrypoint dstack-vpn doctor")
+    .addHelpText("after", "In a container: docker exec CONTAINER dstack-vpn doctor")
     .addHelpText("after", "\nExample: dstack-vpn doctor")
     .action(doctor);
 }

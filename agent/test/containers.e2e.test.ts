@@ -219,6 +219,13 @@ describe("the deployment", () => {
     }
   }, 60_000);
 
+  it("lets root ask the command line, which is the agent's user all the same", async () => {
+    const findings = JSON.parse(await exec("node-a", "dstack-vpn", "doctor", "--json"));
+    expect(JSON.stringify(findings)).not.toContain('"fail"');
+    const archive = await exec("node-a", "sh", "-c", "dstack-vpn backup create --out - | tar tz");
+    expect(archive.split("\n")).toEqual(expect.arrayContaining(["private.key", "ledger.sqlite", "wg0.conf"]));
+  }, 60_000);
+
   it("a grant opens the tunnel to a member and its page, a revoke closes both", async () => {
     const image = (await docker("inspect", "-f", "{{.Config.Image}}", await container("node-b"))).trim();
     await docker(
