@@ -138,7 +138,7 @@ async function transact(db: DatabaseSync, writes: Iterable<Write>): Promise<void
   db.exec("BEGIN IMMEDIATE");
   try {
     let count = 0;
-    for (const [sql, ...values] of writes) {
+    for (const [sql, values = []] of writes) {
       const statement = statements.get(sql) ?? db.prepare(sql);
       statements.set(sql, statement);
       statement.run(...values);
