@@ -18,7 +18,8 @@ export function settled<T>(ranking: Ranking<T>): T[] {
   const wasFull = ranking.ranked.length > limit;
   if (moves > MANY) {
     const gone = new Set(removed);
-    ranking.ranked = [...ranking.ranked.filter((item) => !gone.has(item)), ...added].sort(order);
+    const stay = gone.size === 0 ? ranking.ranked : ranking.ranked.filter((item) => !gone.has(item));
+    ranking.ranked = merged(stay, added.toSorted(order), order);
   } else {
     for (const item of removed) ranking.ranked.splice(indexOf(ranking, item), 1);
     for (const item of added) ranking.ranked.splice(indexOf(ranking, item), 0, item);
@@ -34,6 +35,13 @@ export function settled<T>(ranking: Ranking<T>): T[] {
 export function hasPlace<T>({ order, limit, ranked }: Ranking<T>, item: T): boolean {
   const last = ranked[limit - 1];
   return last === undefined || order(item, last) <= 0;
+}
+
+/** Of two ranked lists. A history that is read in order only ever adds at the end. */
+function merged<T>(ranked: readonly T[], added: readonly T[], order: (a: T, b: T) => number): T[] {
+  const [last, next] = [ranked.at(-1), added[0]];
+  const all = ranked.concat(added);
+  return last === undefined || next === undefined || order(last, next) <= 0 ? all : all.sort(order);
 }
 
 /** The index of the first item that is not before this one. */

@@ -406,6 +406,19 @@ describe("the roster", () => {
     return [...roster.everybody()].map(line).sort().join("\n");
   }
 
+  it("ranks a crowd among one that came before it, whichever was on the chain first", () => {
+    const registry = folded(
+      Array.from({ length: 1_000 }, (_, i) => `grant ${i + 1} ${"ABCDEFGH"[i % 8]} k${i}`).join(";"),
+    );
+    const all = { ...RULES, maxTokensPerOwner: 100, maxPeers: 500 };
+    const [atOnce, inTwo] = [rosterOf(all), rosterOf(all)];
+    atOnce.rebuild(registry, 1);
+    for (const rest of [1n, 0n]) inTwo.update(registry, ids(registry, rest), 1);
+    expect(drawn(inTwo, registry)).toBe(drawn(atOnce, registry));
+  });
+  const ids = ({ maps }: Registry, rest: bigint) =>
+    [...maps.records.keys()].filter((each) => (each >> 1n) % 2n === rest);
+
   it("finds its way with many at once as with one at a time, at the edge of both caps", () => {
     const script = Array.from({ length: 1200 }, (_, i) => `grant ${i} ${"ABCDEFGH"[i % 8]} k${i}`);
     const all = { ...RULES, maxTokensPerOwner: 140, maxPeers: 600 };
