@@ -3,9 +3,10 @@
  * Nothing here reads the device, and nothing costs more when there are more peers.
  */
 import { type Agent, place, report } from "./agent.ts";
+import { type Doubt, isLogsWord } from "./doubts.ts";
 import type { AgentError } from "./errors.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
-import { claimants, token } from "./registry/registry.ts";
+import { claimants } from "./registry/registry.ts";
 import { inSlices, SLICE } from "./slices.ts";
 import { apply, type Outcome } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
@@ -88,22 +89,34 @@ async function settleSlice(agent: Agent, slice: readonly TokenId[], done: Change
   // Taken at once: whoever asks while the device is busy waits for the next turn.
   for (const id of asked) agent.waiting.delete(id);
   const derived = derive(agent, asked);
+  decide(agent, asked, derived);
   const changes = plan(agent.running, derived.wanted);
   const outcome = changes.length === 0 ? APPLIED : await carryOut(agent, changes);
   for (const id of outcome.kind === "applied" ? derived.left : asked) agent.waiting.add(id);
   if (outcome.kind === "failed") return outcome;
   for (const change of changes) if (change.kind === "remove") removed(agent, change.key);
-  forget(agent, changes, derived.weight);
+  forget(agent, changes);
   if (outcome.kind === "rolled-back") return outcome;
 
   for (const change of changes) if (change.kind === "set") agent.changedMeanwhile?.add(change.peer.key);
   for (const [key, peer] of derived.wanted) if (peer !== undefined) agent.running.set(key, peer);
   for (const id of derived.lost) unplace(agent, id);
   for (const [id, key] of derived.placed) place(agent, id, key);
-  if ([...derived.doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
-  agent.doubtful = new Map([...[...agent.doubtful].filter(([id]) => !asked.has(id)), ...derived.doubtful]);
   done.push(...changes);
   return outcome;
+}
+
+/** Before the device is asked: what it fails with changes nothing about who may go, nor how many of many they are. */
+function decide(agent: Agent, asked: ReadonlySet<TokenId>, { byLogs, doubtful }: Derived): void {
+  const counted = byLogs.filter((id) => !doubtful.has(id) && !agent.decided.has(id));
+  for (const id of asked) agent.decided.delete(id);
+  for (const id of byLogs) if (!doubtful.has(id)) agent.decided.add(id);
+  const nowMs = agent.now().steadyMs;
+  if (counted.length > 0) {
+    agent.removals = [...withinWindow(agent.removals, nowMs), ...Array<number>(counted.length).fill(nowMs)];
+  }
+  if ([...doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
+  agent.doubtful = new Map([...[...agent.doubtful].filter(([id]) => !asked.has(id)), ...doubtful]);
 }
 
 /** With those who take over a key of theirs: a peer that changes hands is set anew, never taken away first. */
@@ -132,15 +145,13 @@ function removed(agent: Agent, key: PublicKey): void {
 function unplace(agent: Agent, id: TokenId): void {
   agent.placed.delete(id);
   agent.witnessed.delete(id);
+  agent.decided.delete(id);
 }
 
-/** What a removal leaves behind: connections that the host's firewall still lets through, and its weight as one of many. */
-function forget(agent: Agent, changes: readonly Change[], weight: number): void {
+/** What a removal leaves behind: connections that the host's firewall still lets through. */
+function forget(agent: Agent, changes: readonly Change[]): void {
   const removals = changes.filter((change) => change.kind === "remove");
-  if (removals.length === 0) return;
-  const nowMs = agent.now().steadyMs;
-  agent.removals = [...withinWindow(agent.removals, nowMs), ...Array<number>(weight).fill(nowMs)];
-  void agent.device.forget(removals.flatMap(({ before }) => before?.allowedIps ?? []));
+  if (removals.length > 0) void agent.device.forget(removals.flatMap(({ before }) => before?.allowedIps ?? []));
 }
 
 /** What the waiting tokens want of the device, as far as it may be done now. */
@@ -152,17 +163,17 @@ interface Derived {
   /** Additions that are not allowed yet, and the doubtful. */
   readonly left: Set<TokenId>;
   /** Removals that wait for a witness. */
-  readonly doubtful: Map<TokenId, number>;
-  /** How many of the removals count as one of many: not those that are our own choice. */
-  readonly weight: number;
+  readonly doubtful: Map<TokenId, Doubt>;
+  /** Who loses a peer by what logs say, and counts as one of many: not whom our own choice removes. */
+  readonly byLogs: readonly TokenId[];
 }
 
 function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
   const now = new Map([...asked].map((id) => [id, peerOf(agent, id)]));
   const losing = [...now].filter(([id, { peer }]) => isLosing(agent, id, peer)).map(([id]) => id);
   const byLogs = losing.filter((id) => isLogsWord(agent, id));
-  const nowMs = agent.now().steadyMs;
-  const doubtful = new Map(unproven(agent, byLogs).map((id) => [id, agent.doubtful.get(id) ?? nowMs]));
+  const doubt = { sinceMs: agent.now().steadyMs, from: agent.follower.heads.tipFrom };
+  const doubtful = new Map(unproven(agent, byLogs).map((id) => [id, agent.doubtful.get(id) ?? doubt]));
   const lost = losing.filter((id) => !doubtful.has(id));
   const [wanted, placed, left] = [new Map<PublicKey, Peer | undefined>(), new Map(), new Set(doubtful.keys())];
   for (const id of lost) {
@@ -173,7 +184,12 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
   // Additions after removals: a key that moves between two tokens of its owner is set anew, never taken away.
   for (const [id, { peer, isHeldBack }] of now) {
     if (isHeldBack) left.add(id);
-    if (peer === undefined || doubtful.has(id)) continue;
+    if (doubtful.has(id)) {
+      const rest = withoutOverlay(agent, id);
+      if (rest !== undefined) wanted.set(rest.key, rest);
+      continue;
+    }
+    if (peer === undefined) continue;
     if (mayAdd(agent)) {
       wanted.set(peer.key, peer);
       placed.set(id, peer.key);
@@ -186,7 +202,17 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
       wanted.set(peer.key, { ...present, allowedIps: peer.allowedIps });
     }
   }
-  return { wanted, lost, placed, left, doubtful, weight: byLogs.length - doubtful.size };
+  return { wanted, lost, placed, left, doubtful, byLogs };
+}
+
+/** A gateway in doubt stays a peer, but what another one carries now is not given back to it by every full pass. */
+function withoutOverlay({ placed, holders, running, topology }: Agent, id: TokenId): Peer | undefined {
+  const key = placed.get(id)?.key;
+  const peer = key && running.get(key);
+  if (peer === undefined || holders.get(peer.key) !== id) return undefined;
+  if (topology.primary === undefined || topology.primary === id) return undefined;
+  const allowedIps = peer.allowedIps.filter((cidr) => !topology.overlay.includes(cidr));
+  return allowedIps.length === peer.allowedIps.length ? undefined : { ...peer, allowedIps };
 }
 
 function isLosing(agent: Agent, id: TokenId, peer: Peer | undefined): boolean {
@@ -233,15 +259,12 @@ const leave = (agent: Agent) => `${mayAdd(agent)} ${agent.isTooStale} ${agent.he
 /** Of the tokens that lose their peer by what logs say, those that must be proven by the contract's state first. */
 function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
   if (agent.isTooStale) return [];
-  const candidates = byLogs.filter((id) => !agent.witnessed.has(id));
-  return sortOut(candidates, agent.removals, agent.running.size, agent.now().steadyMs).doubtful;
-}
-
-/** Inactive, another owner's, or with another key: what a lying upstream can make us believe, and a state read refutes. */
-function isLogsWord(agent: Agent, id: TokenId): boolean {
-  const now = token(agent.ledger.registry, id);
-  const before = agent.placed.get(id);
-  return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
+  const candidates = byLogs.filter((id) => !agent.witnessed.has(id) && !agent.decided.has(id));
+  // What was in doubt before a restart stays so until the chain answers, however long ago the others went.
+  const isKept = (id: TokenId) => !agent.isCaughtUp && agent.doubtful.has(id);
+  const open = candidates.filter((id) => !isKept(id));
+  const { doubtful } = sortOut(open, agent.removals, agent.running.size, agent.now().steadyMs);
+  return [...candidates.filter(isKept), ...doubtful];
 }
 
 async function carryOut(agent: Agent, changes: readonly Change[]): Promise<Outcome> {

@@ -2,6 +2,7 @@
 import { type Follower, type Notice, newFollower } from "./chain/follower.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Settings } from "./config.ts";
+import { type Doubt, doubtedBefore } from "./doubts.ts";
 import type { AgentError, Fault, FaultCode } from "./errors.ts";
 import { type Freshness, initialFreshness } from "./freshness.ts";
 import {
@@ -104,10 +105,13 @@ export interface Agent extends Parts {
   triedUnder: string;
   /** More of them than the hot path takes: the next full pass adds them, and nothing is verified before. */
   hasCrowd: boolean;
-  /** Of these, removals that wait for a witness, since when (steady time), and those that have one. */
-  doubtful: ReadonlyMap<TokenId, number>;
+  /** Of these, removals that wait for a witness, those that have one, and those that were counted and are to be carried out. */
+  doubtful: ReadonlyMap<TokenId, Doubt>;
   readonly witnessed: Set<TokenId>;
+  readonly decided: Set<TokenId>;
   removals: Removals;
+  /** What of them is on disk. */
+  savedRemovals: Removals;
   /** After a failure nothing is tried again before this moment (steady time), but for what is new. */
   retryAtMs: number;
   failures: number;
@@ -184,16 +188,13 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     auditRepairs: 0,
     running: new Map(),
     inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
-    placed: new Map(),
     unasked: new Set(),
-    holders: new Map(),
     nodes: new Map(),
-    waiting: new Set(),
+    ...doubtedBefore(parts),
     triedUnder: "",
     hasCrowd: false,
-    doubtful: new Map(),
     witnessed: new Set(),
-    removals: [],
+    decided: new Set(),
     retryAtMs: 0,
     failures: 0,
     topology: {
@@ -247,6 +248,7 @@ export function place(agent: Agent, id: TokenId, key: PublicKey): void {
   agent.placed.set(id, { key, owner: token(agent.ledger.registry, id)?.owner ?? ZERO_ADDRESS });
   agent.holders.set(key, id);
   agent.witnessed.delete(id);
+  agent.decided.delete(id);
 }
 
 /** Nothing that was said of our own token came between. */

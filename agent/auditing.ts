@@ -9,6 +9,7 @@ import { compare, probeIds, type Reading, readTokens, sample } from "./chain/aud
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
+import type { Doubt } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import type { AccessEvent, BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
@@ -98,37 +99,41 @@ function repair(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSign
 export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
-    const ids = dueForWitness(agent);
-    if (signal.aborted || ids.length === 0) continue;
-    await attempt(agent, signal, async () => {
-      const at = await stateBlock(agent, signal);
-      const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, witness(agent, ids));
-      for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
-      // Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing.
-      const nowMs = agent.now().steadyMs;
-      agent.doubtful = new Map([...agent.doubtful].map(([id, since]) => [id, states.has(id) ? nowMs : since]));
-      await settle(agent, ids);
-    });
+    for (const [not, ids] of dueForWitness(agent)) {
+      if (!signal.aborted) await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
+    }
   }
 }
 
-/** At once of another upstream; of the same one only after a while, in which it may have got well. */
-function dueForWitness(agent: Agent): TokenId[] {
-  const limitMs = agent.now().steadyMs - (hasOtherUpstream(agent) ? 0 : WITNESS_MS);
-  return [...agent.doubtful].filter(([, since]) => since <= limitMs).map(([id]) => id);
+/** Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing. */
+async function askWitness(agent: Agent, ids: readonly TokenId[], not: string | undefined, signal: AbortSignal) {
+  const at = await stateBlock(agent, signal);
+  const reading: Reading = not === undefined ? {} : { not };
+  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, reading);
+  for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
+  const sinceMs = agent.now().steadyMs;
+  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [
+    id,
+    states.has(id) ? { ...doubt, sinceMs } : doubt,
+  ];
+  agent.doubtful = new Map([...agent.doubtful].map(again));
+  await settle(agent, ids);
 }
 
-/** Another upstream than the one that told of the removals; whichever answers where that one has had its time. */
-function witness(agent: Agent, ids: readonly TokenId[]): Reading {
-  const not = agent.follower.heads.tipFrom;
-  const limitMs = agent.now().steadyMs - WITNESS_MS;
-  const isOverdue = ids.some((id) => (agent.doubtful.get(id) ?? Number.POSITIVE_INFINITY) <= limitMs);
-  return isOverdue || not === undefined ? {} : { not };
+/**
+ * By the upstream that is no witness: at once of another than the one that told; after a while, in which that one may
+ * have got well, of whichever answers.
+ */
+function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]> {
+  const overdueMs = agent.now().steadyMs - WITNESS_MS;
+  const due = [...agent.doubtful].filter(([, doubt]) => doubt.sinceMs <= overdueMs || hasOtherUpstream(agent, doubt));
+  const byTeller = Map.groupBy(due, ([, { sinceMs, from }]) => (sinceMs <= overdueMs ? undefined : from));
+  return new Map([...byTeller].map(([not, all]) => [not, all.map(([id]) => id)]));
 }
 
 /** One that is down is no witness, and a removal that is due does not wait for it to come back. */
-function hasOtherUpstream({ rpc, follower }: Agent): boolean {
-  return rpc.upstreams().some(({ name, healthy }) => healthy && name !== follower.heads.tipFrom);
+function hasOtherUpstream({ rpc }: Agent, { from }: Doubt): boolean {
+  return from !== undefined && rpc.upstreams().some(({ name, healthy }) => healthy && name !== from);
 }
 
 const WITNESS_MS = 5_000;

@@ -5,6 +5,7 @@ import { readKeys } from "./chain/audit.ts";
 import { isInvalid } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
+import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import { freshen, freshnessNote, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
@@ -238,20 +239,22 @@ const KEPT = 200;
 export async function save(agent: Agent): Promise<void> {
   const { events, next } = agent.journal.after(agent.savedEntry);
   const fresh = freshnessNote(agent);
-  if (agent.savedLedger === agent.ledger && events.length === 0 && Object.keys(fresh).length === 0) return;
+  const notes = { ...fresh, ...doubtsNote(agent) };
+  if (agent.savedLedger === agent.ledger && events.length === 0 && Object.keys(notes).length === 0) return;
   const genesis = agent.rpc.genesis();
   if (genesis !== undefined) agent.store.bindGenesis(genesis);
   const startedMs = agent.now().steadyMs;
-  const { ledger, freshness } = agent;
+  const { ledger, freshness, removals } = agent;
   try {
     const held = String(agent.held?.generation ?? "");
     await agent.store.save(ledger, {
-      ...fresh,
+      ...notes,
       ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
       ...(held === (agent.store.note("held") ?? "") ? {} : { held }),
     });
     agent.savedLedger = ledger;
     agent.savedEntry = next;
+    agent.savedRemovals = removals;
     if (Object.keys(fresh).length > 0) agent.freshness = { ...agent.freshness, notedMs: freshness.atMs };
     agent.metrics.committed(agent.now().steadyMs - startedMs);
     mended(agent, "store.unsaved", "store.corrupt");

@@ -7,6 +7,7 @@ import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
+import { adoptDoubted } from "./doubts.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { writeGeneration } from "./generations.ts";
 import { hasUnjudged, mend } from "./mending.ts";
@@ -158,7 +159,9 @@ function tellReconciled(agent: Agent, repairs: readonly string[], isDrift: boole
  * says beyond them is taken as applied, so that the mending of this pass adds it, where it was last seen.
  */
 function adopt(agent: Agent, found: DeviceState): void {
+  adoptDoubted(agent, found);
   for (const admitted of agent.roster.everybody()) {
+    if (agent.doubtful.has(admitted.tokenId)) continue;
     const peer = desired(admitted, agent.topology);
     if (peer === undefined) continue;
     const before = found.peers.get(peer.key);

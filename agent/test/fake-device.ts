@@ -11,6 +11,8 @@ export class FakeDevice implements Device {
   readonly peers = new Map<PublicKey, RunningPeer>();
   /** Every peer that came, each time: a live client that was taken away and came back would have lost its session. */
   readonly added: PublicKey[] = [];
+  /** Who was removed, and how many others were there when it was. */
+  readonly gone = new Map<PublicKey, number>();
   /** So many changes go through before one fails; no failure without it. */
   failsAfter: number | undefined;
   /** Fails whenever one of these peers is set. */
@@ -41,8 +43,10 @@ export class FakeDevice implements Device {
       if (isRefused || (this.failsAfter !== undefined && this.failsAfter-- <= 0)) {
         throw new AgentError({ code: "device.command-failed", command: "wg", exit: 1, problem: "told to" });
       }
-      if (change.kind === "remove") this.peers.delete(change.key);
-      else this.#set(change.peer, change.endpoint);
+      if (change.kind === "remove") {
+        this.peers.delete(change.key);
+        this.gone.set(change.key, this.peers.size);
+      } else this.#set(change.peer, change.endpoint);
     }
   }
 

@@ -1,0 +1,112 @@
+/**
+ * Removals in doubt, over a restart. The ledger says that these tokens are out, and no witness has spoken yet: that the
+ * process died must not decide it. Saved in one transaction with the ledger, so that no crash comes between the two.
+ */
+import type { Agent, Parts } from "./agent.ts";
+import { type Address, type PublicKey, parseAddress, parsePublicKey, parseTokenId, type TokenId } from "./model.ts";
+import { token } from "./registry/registry.ts";
+import type { DeviceState } from "./wireguard/dump.ts";
+import { type Removals, withinWindow } from "./witness.ts";
+
+export interface Doubt {
+  /** Since when it waits for a witness (steady time). */
+  readonly sinceMs: number;
+  /** The upstream that told of the removal and is no witness of it. */
+  readonly from: string | undefined;
+}
+
+type Doubted = Pick<Agent, "placed" | "holders" | "waiting" | "doubtful" | "removals" | "savedRemovals">;
+
+/** As the agent before us left it; the wall clock is all that the two share. */
+export function doubtedBefore({ store, now }: Pick<Parts, "store" | "now">): Doubted {
+  const { steadyMs, wallMs } = now();
+  const entries = rowsIn(store.note(DOUBTS)).flatMap(entryOf);
+  const removals = rowsIn(store.note(REMOVALS)).flatMap(([second, count]) =>
+    Array<number>(Number(count)).fill(steadyMs - Math.max(0, wallMs - Number(second) * 1000)),
+  );
+  return {
+    placed: new Map(entries.map(({ id, key, owner }) => [id, { key, owner }])),
+    holders: new Map(entries.map(({ id, key }) => [key, id])),
+    waiting: new Set(entries.map(({ id }) => id)),
+    doubtful: new Map(entries.map(({ id, from }) => [id, { sinceMs: steadyMs, from }])),
+    removals,
+    savedRemovals: removals,
+  };
+}
+
+/** The peers in doubt that are still on the device are ours; what is gone is in no doubt any more. */
+export function adoptDoubted(agent: Agent, found: DeviceState): void {
+  const left = new Map(agent.doubtful);
+  for (const id of agent.doubtful.keys()) {
+    const key = agent.placed.get(id)?.key;
+    const peer = key && found.peers.get(key);
+    if (peer === undefined) {
+      left.delete(id);
+      agent.placed.delete(id);
+      if (key !== undefined && agent.holders.get(key) === id) agent.holders.delete(key);
+    } else if (!agent.running.has(peer.key)) {
+      const { key, allowedIps, keepalive } = peer;
+      // Where it is now is for the device to know: it may have roamed there.
+      agent.running.set(key, { key, allowedIps, endpoint: undefined, keepalive });
+    }
+  }
+  agent.doubtful = left;
+}
+
+/**
+ * What the database has to learn together with the ledger: at most one entry for each peer on the device, and one for each
+ * second of the window. What was decided and not done yet is not among it: a restart carries that out.
+ */
+export function doubtsNote(agent: Agent): Record<string, string> {
+  const ids = new Set([...agent.doubtful.keys(), ...agent.waiting, ...agent.touched]);
+  const rows = [...ids].flatMap((id) => {
+    const before = agent.placed.get(id);
+    // A peer that is another token's by now stays with that one.
+    if (before === undefined || agent.holders.get(before.key) !== id || !isUndecided(agent, id)) return [];
+    return [[String(id), before.key, before.owner, agent.doubtful.get(id)?.from ?? agent.follower.heads.tipFrom ?? ""]];
+  });
+  const doubts = rows.length === 0 ? "" : JSON.stringify(rows);
+  return {
+    ...(doubts === (agent.store.note(DOUBTS) ?? "") ? {} : { [DOUBTS]: doubts }),
+    ...(agent.removals === agent.savedRemovals ? {} : { [REMOVALS]: JSON.stringify(removalsBySecond(agent)) }),
+  };
+}
+
+function isUndecided(agent: Agent, id: TokenId): boolean {
+  return isLogsWord(agent, id) && !agent.witnessed.has(id) && !agent.decided.has(id);
+}
+
+/** Inactive, another owner's, or with another key: what a lying upstream can make us believe, and a state read refutes. */
+export function isLogsWord(agent: Agent, id: TokenId): boolean {
+  const now = token(agent.ledger.registry, id);
+  const before = agent.placed.get(id);
+  return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
+}
+
+/** The wall clock's second, rounded up so that none is forgotten early, and how many went in it. */
+function removalsBySecond({ removals, now }: { removals: Removals; now: Parts["now"] }): [number, number][] {
+  const { steadyMs, wallMs } = now();
+  const secondOf = (atMs: number) => Math.ceil((wallMs - (steadyMs - atMs)) / 1000);
+  const all = Map.groupBy(withinWindow(removals, steadyMs), secondOf);
+  return [...all].map(([second, { length }]) => [second, length]);
+}
+
+function entryOf([id, key, owner, from]: readonly unknown[]): Entry[] {
+  const parsed = parsePublicKey(String(key));
+  const entry = { id: parseTokenId(String(id)), owner: parseAddress(String(owner)) };
+  if (parsed.kind !== "key" || entry.id === undefined || entry.owner === undefined) return [];
+  return [{ id: entry.id, key: parsed.key, owner: entry.owner, from: String(from) || undefined }];
+}
+
+interface Entry {
+  readonly id: TokenId;
+  readonly key: PublicKey;
+  readonly owner: Address;
+  readonly from: string | undefined;
+}
+
+/** Written by an agent like this one, in a database that checks itself. */
+const rowsIn = (note: string | undefined): readonly (readonly unknown[])[] => JSON.parse(note || "[]");
+
+const DOUBTS = "doubts";
+const REMOVALS = "removals";
