@@ -113,7 +113,7 @@ describe("a full pass that mends, and in which", () => {
     ["*wg set wg0 peer*", "wg set wg0 peer $(wg show wg0 peers | head -1) persistent-keepalive 9"],
     ["*wg set wg0 listen-port*", "wg set wg0 listen-port 7777"],
     ["*wg set wg0*private-key*", "wg genkey > /run/other; wg set wg0 private-key /run/other"],
-    ["*ip -j -d address*", "ip link set wg0 mtu 1300"],
+    ["*ip -j -d -batch*", "ip link set wg0 mtu 1300"],
     ["*ip link set dev wg0 mtu*", "ip link set wg0 mtu 1300"],
     ["*ip link set dev wg0 up*", "ip link set wg0 down"],
     ["*ip address add*", "ip -4 address flush dev wg0"],
@@ -124,7 +124,7 @@ describe("a full pass that mends, and in which", () => {
 
   const rubbish = [
     ["*wg show wg0 dump*", "prints rubbish", "true"],
-    ["*ip -j -d address*", "prints rubbish", "ip link set wg0 mtu 1300"],
+    ["*ip -j -d -batch*", "prints rubbish", "ip link set wg0 mtu 1300"],
   ] as const;
 
   it.each([...steps.map(([step, hurt], i) => [step, ways[i % ways.length] ?? "", hurt] as const), ...rubbish])(

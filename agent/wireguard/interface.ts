@@ -116,17 +116,13 @@ export class Interface {
     return this.#options.interfaceName;
   }
 
+  /** In one process, because starting one holds up everything else. */
   async #link(): Promise<Link | undefined> {
-    const dev = ["show", "dev", this.#name];
-    const [address, ...routes] = await Promise.all([
-      // -d, because without it `address` leaves the alias out.
-      this.#run("ip", ["-j", "-d", "address", ...dev]),
-      this.#run("ip", ["-j", "-4", "route", ...dev]),
-      this.#run("ip", ["-j", "-6", "route", ...dev]),
-    ]);
-    if (isAbsent(address)) return undefined;
-    // It may go while we ask; and a host without IPv6 has no such routes.
-    return parseLink(output(address), ...routes.map(({ exit, stdout }) => (exit === 0 ? stdout : "")));
+    const questions = ["address show dev", "route show table all dev"].map((words) => `${words} ${this.#name}\n`);
+    // -d, because without it `address` leaves the alias out.
+    const ended = await this.#run("ip", ["-j", "-d", "-batch", "-"], { input: questions.join("") });
+    // It may go between the questions, too.
+    return isAbsent(ended) ? undefined : parseLink(output(ended));
   }
 
   /** Our table as nft prints it; undefined where there is none, or no nft. */

@@ -55,15 +55,24 @@ describe("what ip says", () => {
       { family: "inet", local: "10.213.0.1", prefixlen: 32, scope: "global" },
       { family: "inet6", local: "fe80::1", prefixlen: 64, scope: "link" },
     );
-    const routes = ['[{"dst":"10.213.0.0/16"},{"dst":"192.0.2.1"},{"dst":"default"}]', ""];
-    expect(parseLink(text, ...routes)).toEqual({
+    const routes = '[{"dst":"10.213.0.0/16","table":"main"},{"dst":"192.0.2.1"},{"dst":"default"}]';
+    expect(parseLink(`${text}\n${routes}\n`)).toEqual({
       ...{ index: 7, isUp: true, mtu: 1420, addresses: ["10.213.0.1/32"] },
       ...{ routes: ["10.213.0.0/16", "192.0.2.1/32", "0.0.0.0/0"], alias: "" },
     });
   });
 
-  it("is down without UP, and an empty list is an empty list", () => {
-    expect(parseLink(address(["LOWER_UP"]), "[]", "[]")).toMatchObject({ isUp: false, addresses: [], routes: [] });
+  it("has the routes of the main table alone, which are the ones that packets take", () => {
+    const routes = '[{"dst":"10.213.0.1","table":"local"},{"dst":"10.213.0.0/16","table":"100"},{"dst":"fd00::/48"}]';
+    expect(parseLink(`${address(["UP"])}\n${routes}\n`).routes).toEqual(["fd00::/48"]);
+  });
+
+  test.each([
+    ["an empty list", "[]\n"],
+    ["nothing", ""],
+  ])("is down without UP, and has no routes where they are %s", (_, routes) => {
+    const text = `${address(["LOWER_UP"])}\n${routes}`;
+    expect(parseLink(text)).toMatchObject({ isUp: false, addresses: [], routes: [] });
   });
 
   test.each([

@@ -65,8 +65,12 @@ export function linkSteps(name: string, link: Link, wanted: WantedLink): Step[] 
   return steps;
 }
 
-/** From `ip -j -d address show dev X` and `ip -j -4|-6 route show dev X`. @throws AgentError device.unreadable */
-export function parseLink(address: string, ...routes: readonly string[]): Link {
+/**
+ * From `ip -j -d -batch -`, which prints a line of JSON for each question: `address show dev X` and then
+ * `route show table all dev X`, because only that speaks of both families. @throws AgentError device.unreadable
+ */
+export function parseLink(text: string): Link {
+  const [address = "", ...routes] = text.split("\n");
   const [link] = array(json(address)).filter((entry) => Object.keys(entry).length > 0);
   const { ifindex: index, flags, mtu, addr_info: list, ifalias: alias = "" } = link ?? {};
   if (typeof index !== "number" || typeof mtu !== "number" || !Array.isArray(flags)) throw unexpected("link");
@@ -78,7 +82,10 @@ export function parseLink(address: string, ...routes: readonly string[]): Link {
       if (typeof local !== "string" || isIP(local) === 0 || typeof prefixlen !== "number") throw unexpected("address");
       return scope === "link" ? [] : [`${local}/${prefixlen}`];
     }),
-    routes: routes.flatMap((text) => array(json(text)).map(destination)),
+    routes: routes
+      .flatMap((line) => array(json(line)))
+      .filter(({ table = "main" }) => table === "main")
+      .map(destination),
     alias: String(alias),
   };
 }
