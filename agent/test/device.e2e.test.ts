@@ -2,6 +2,7 @@
  * Ring 2 inside the lab: the device's door against the real `wg`, `ip`, `nft`, `conntrack`, and wireguard-go or, where it has
  * one, the kernel's WireGuard.
  */
+import { once } from "node:events";
 import {
   chmodSync,
   mkdirSync,
@@ -12,6 +13,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { createServer, type Server } from "node:net";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
 import { AgentError, type FaultCode } from "../errors.ts";
 import { type Cidr, type Peer, PrivateKey, type PublicKey } from "../model.ts";
@@ -193,6 +195,26 @@ describe("making the interface", () => {
     fault("wg", 'case "$*" in *private-key*) echo "Unable to modify interface: broken" >&2; exit 1;; esac');
     expect(await faultOf(device.ensure(wanted))).toBe("device.command-failed");
     expect(await sh("ip -o link show")).not.toContain("wg0");
+  });
+});
+
+describe("a wireguard-go that is still ending", () => {
+  let last: Server;
+  beforeEach(async ({ skip }) => {
+    skip(kernelHasWireGuard, NO_PROCESS);
+    mkdirSync("/run/wireguard", { recursive: true });
+    last = createServer().listen("/run/wireguard/wg0.sock");
+    await once(last, "listening");
+  });
+  afterEach(() => void last.close());
+
+  it("is waited for", async () => {
+    setTimeout(() => last.close(), 300);
+    expect(await device.ensure(wanted)).toMatchObject({ isNew: true });
+  });
+
+  it("is waited for no longer than a pass may take", async () => {
+    expect(await faultOf(device.ensure(wanted))).toBe("device.command-failed");
   });
 });
 

@@ -100,6 +100,11 @@ export function isPortTaken({ exit, stderr }: Ended): boolean {
   return exit !== 0 && /Address already in use/i.test(stderr);
 }
 
+/** That another wireguard-go of this name still listens to `wg`. */
+export function isSocketTaken({ exit, stdout, stderr }: Ended): boolean {
+  return exit !== 0 && /unix socket in use/.test(`${stdout}${stderr}`);
+}
+
 /** That this kernel has no WireGuard of its own. */
 export function isUnknownType({ exit, stderr }: Ended): boolean {
   return exit !== 0 && /Unknown device type|not supported/i.test(stderr);

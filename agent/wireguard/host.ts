@@ -1,6 +1,7 @@
 /** The door to the host, as far as it shows itself as files: kernel settings, processes, ports, and a place for a secret. */
 import { constants } from "node:fs";
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { access, type FileHandle, open, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 
 /** A sysctl by its path below `/proc/sys`; undefined where this kernel has none. */
@@ -27,6 +28,21 @@ export async function processStart(pid: number): Promise<string | undefined> {
   // Behind the name in parentheses, which may hold anything: state is field 3 and starttime field 22; proc_pid_stat(5).
   const [state = "Z", ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return /^[ZX]/.test(state) ? undefined : rest[18];
+}
+
+/** Whether the file has gone, or goes within that time. */
+export async function goes(path: string, withinMs: number): Promise<boolean> {
+  const until = performance.now() + withinMs;
+  const isThere = () =>
+    access(path).then(
+      () => true,
+      () => false,
+    );
+  while (await isThere()) {
+    if (performance.now() > until) return false;
+    await sleep(20);
+  }
+  return true;
 }
 
 /** Whether a socket of this network namespace has the UDP port. */

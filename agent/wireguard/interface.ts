@@ -4,12 +4,12 @@
  */
 import { AgentError, type Fault } from "../errors.ts";
 import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
-import { type Ended, isAbsent, isPortTaken, isUnknownType, output } from "./commands.ts";
+import { type Ended, isAbsent, isPortTaken, isSocketTaken, isUnknownType, output } from "./commands.ts";
 import type { Run } from "./device.ts";
 import type { DeviceState } from "./dump.ts";
 
 import { TABLE } from "./firewall.ts";
-import { isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./host.ts";
+import { goes, isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./host.ts";
 import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
 
 export interface WantedInterface extends WantedLink {
@@ -142,7 +142,7 @@ export class Interface {
     // Asked first, so that there is nothing to take back.
     if (await isUdpPortTaken(wanted.listenPort)) throw portInUse(wanted);
     const ended = await this.#run("ip", ["link", "add", "dev", this.#name, "type", "wireguard"]);
-    if (isUnknownType(ended)) output(await this.#run("wireguard-go", [this.#name]));
+    if (isUnknownType(ended)) await this.#makeInUserspace();
     else output(ended);
     try {
       await this.#configure(["listen-port", `${wanted.listenPort}`], wanted.listenPort);
@@ -154,6 +154,15 @@ export class Interface {
       await this.#run("ip", ["link", "del", "dev", this.#name]);
       throw error;
     }
+  }
+
+  /** The wireguard-go of an interface that was just deleted keeps its socket while it frees its peers: seconds for 60,000. */
+  async #makeInUserspace(): Promise<void> {
+    const start = () => this.#run("wireguard-go", [this.#name]);
+    const ended = await start();
+    if (!isSocketTaken(ended)) output(ended);
+    else if (await goes(`/var/run/wireguard/${this.#name}.sock`, SOCKET_MS)) output(await start());
+    else output(ended);
   }
 
   async #configure(words: readonly string[], port: number): Promise<void> {
@@ -275,6 +284,9 @@ export class Interface {
     throw new AgentError({ code: "device.unverified", differences: 1 });
   }
 }
+
+/** Longer, and the pass is tried again later. */
+const SOCKET_MS = 2_000;
 
 const FORWARDING = { IPv4: "net/ipv4/ip_forward", IPv6: "net/ipv6/conf/all/forwarding" } as const;
 
