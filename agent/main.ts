@@ -1,6 +1,8 @@
 /** The composition root: settings in, parts wired, signals, the hourly audit; no decisions. */
+import "./heap.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import cron from "node-cron";
 import { backoffMs } from "./access.ts";
 import { holdAgain, resync, rollback } from "./actions.ts";
@@ -12,6 +14,7 @@ import { overlayPrefix } from "./chain/prefix.ts";
 import { connect, type UpstreamChange } from "./chain/rpc.ts";
 import { parseSettings, publicSettings, type Settings } from "./config.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
+import { preferSize } from "./heap.ts";
 import { type Cidr, overlaps, parseCidr } from "./model.ts";
 import { createJournal, type Journal } from "./observe/journal.ts";
 import { createLog, type Log } from "./observe/log.ts";
@@ -171,6 +174,7 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
     auditRolling(agent, signal),
     witnessRemovals(agent, signal),
     agent.device.watch(() => agent.tend.nudge(), agent.overlay, signal),
+    saveMemory(agent, signal),
   ];
   // One that fails for good takes the others along.
   return all.map((loop) =>
@@ -179,6 +183,15 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
       throw error;
     }),
   );
+}
+
+/** Once the history has been read and everybody is on the device, what comes is small. */
+async function saveMemory(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!(agent.isCaughtUp && agent.isVerified)) {
+    await sleep(1_000, undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+  }
+  preferSize();
 }
 
 /** A journal that does not parse is only a journal. */
