@@ -130,4 +130,11 @@ describe("whatever an agent answers", () => {
     ]);
     expect(eventLine({ id: 1, at: "now", kind: "k", "\u0007": "\u202e" })).toBe("now  k  \\u0007=\\u202e");
   });
+
+  it("shows addresses with their checksums, and leaves hashes alone", () => {
+    const fields = { owner: "0x70997970c51812dc3a010c7d01b50e0d17dc79c8", blockHash: `0x${"a".repeat(64)}` };
+    expect(eventLine({ id: 1, at: "now", kind: "grant", ...fields })).toBe(
+      `now  grant  owner=0x70997970C51812dc3A010C7d01b50e0d17dc79C8  blockHash=0x${"a".repeat(64)}`,
+    );
+  });
 });

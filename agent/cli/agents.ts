@@ -4,9 +4,9 @@ import { Command } from "commander";
 import type { Settings } from "../config.ts";
 import { type Answer, accepted, askAgent } from "./agent-http.ts";
 import { EXIT, ending, Failure } from "./failure.ts";
-import { print, printJson, remark, shown } from "./output.ts";
+import { print, printJson, remark, shown, table, withChecksums } from "./output.ts";
 import { httpSettings } from "./settings.ts";
-import { typedAgent, typedGeneration } from "./typed.ts";
+import { typedAgent, typedAgents, typedGeneration } from "./typed.ts";
 
 interface Typed {
   readonly url?: URL;
@@ -17,7 +17,7 @@ export function agentCommands(): Command[] {
   return [
     new Command("status")
       .description("how agents are, and why; exit 1 if one is unhealthy, 69 if one does not answer")
-      .argument("[urls...]", "their addresses; this host's agent without any", collected)
+      .argument("[urls...]", "their addresses; this host's agent without any", typedAgents)
       .option("--json", "print JSON")
       .addHelpText("after", "\nExample: dstack-vpn status http://127.0.0.1:8080")
       .action(status),
@@ -32,7 +32,7 @@ export function agentCommands(): Command[] {
       .argument("[generation]", "its number; the one before the present without it", typedGeneration)
       .addHelpText("after", "\nNeeds ADMIN_TOKEN or ADMIN_TOKEN_FILE.\nExample: dstack-vpn rollback 41")
       .action((generation: number | undefined, typed: Typed) =>
-        order(typed, "/rollback", generation === undefined ? {} : { generation }),
+        order(typed, "/rollback", generation === undefined ? {} : { generation }, HELD),
       ),
   ];
 }
@@ -42,10 +42,6 @@ function ofAgent(name: string, description: string): Command {
     .description(description)
     .option("--url <url>", "the agent's address (default: HEALTH_CHECK_HOST and HEALTH_CHECK_PORT)", typedAgent)
     .option("--json", "print JSON");
-}
-
-function collected(text: string, before: readonly URL[] | undefined): URL[] {
-  return [...(before ?? []), typedAgent(text)];
 }
 
 function localAgent({ httpHost, httpPort }: Settings): URL {
@@ -95,7 +91,7 @@ export function statusLines({ host, body, problem }: Asked): string[] {
   ];
 }
 
-const text = (value: unknown) => shown(String(value)).slice(0, 300);
+const text = (value: unknown) => withChecksums(shown(String(value)).slice(0, 300));
 
 const POLL_MS = 1_000;
 
@@ -104,8 +100,7 @@ async function events({ url, json, follow }: Typed & { follow?: true }): Promise
   for (let after = 0, isFirst = true; ; isFirst = false) {
     const page = await nextPage(base, after, isFirst);
     for (const event of page?.events ?? []) {
-      if (json) print(JSON.stringify(event).replace(/[^\x20-\x7e]/g, (each) => shown(each)));
-      else print(eventLine(event));
+      print(json ? withChecksums(shown(JSON.stringify(event))) : eventLine(event));
     }
     // Smaller than what was asked for where the agent has lost its journal: from the start of the new one then.
     if (page !== undefined) after = page.next < after ? 0 : page.next;
@@ -133,7 +128,9 @@ export function eventLine({ id: _, at, kind, ...fields }: Answer["body"]): strin
   return [text(at), text(kind), ...named].join("  ");
 }
 
-async function order({ url, json }: Typed, path: string, body: object): Promise<void> {
+const HELD = "nobody is added until dstack-vpn resync; revokes and transfers still act";
+
+async function order({ url, json }: Typed, path: string, body: object, then?: string): Promise<void> {
   const settings = httpSettings(process.env);
   if (settings.adminToken === undefined) {
     throw new Failure(EXIT.settings, "ADMIN_TOKEN: is required (or ADMIN_TOKEN_FILE): the one that the agent has");
@@ -141,5 +138,6 @@ async function order({ url, json }: Typed, path: string, body: object): Promise<
   const base = url ?? localAgent(settings);
   const done = accepted(base, await askAgent(base, path, { method: "POST", body, token: settings.adminToken }));
   if (json) printJson(done);
-  else print(...Object.entries(done).map(([name, value]) => `${shown(name)}  ${text(value)}`));
+  else print(...table(Object.entries(done).map(([name, value]) => [shown(name), text(value)])));
+  if (then !== undefined) remark(then);
 }

@@ -46,8 +46,16 @@ describe("what a node's peers say of a token", () => {
     ["a peer with another key", [{ publicKey: "x" }], "bad peer.missing"],
     ["no list", 7, "bad peer.missing"],
   ])("%s", (_, peers, drawing) => {
-    const { state, code } = peerFinding("node-a", peers, wanted, NOW);
+    const { state, code } = peerFinding("node-a", { peers }, wanted, NOW);
     expect(`${state} ${code}`).toBe(drawing);
+  });
+
+  it("is judged by when the node last looked", () => {
+    const asOf = "2026-01-01T00:09:15Z";
+    const { code } = peerFinding("node-a", { asOf, peers: peer("2026-01-01T00:06:30Z") }, wanted, NOW);
+    expect(code).toBe("handshake.fresh");
+    const { says } = peerFinding("node-a", { asOf, peers: peer(null) }, wanted, NOW);
+    expect(says).toBe("node node-a had not shaken hands with token 3 when it last looked, 45 s ago");
   });
 });
 

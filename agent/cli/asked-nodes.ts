@@ -18,8 +18,8 @@ export async function askNode(url: URL, wanted: Wanted, token: Secret | undefine
     const { body } = await askAgent(url, "/health");
     const findings = [healthFinding(url.host, body, wanted.block)];
     if (token === undefined || wanted.key === undefined) return findings;
-    const { peers } = accepted(url, await askAgent(url, "/wireguard", { token }));
-    return [...findings, peerFinding(url.host, peers, wanted, nowMs)];
+    const device = accepted(url, await askAgent(url, "/wireguard", { token }));
+    return [...findings, peerFinding(url.host, device, wanted, nowMs)];
   } catch (error) {
     const mend = "try another network, or ask whoever runs it: a node's HTTP is often closed to holders";
     return [{ about: "node", state: "unknown", code: "node.unreachable", says: ending(error).text, mend }];
@@ -52,26 +52,35 @@ export function healthFinding(host: string, body: Answer["body"], block: number)
 /** WireGuard shakes hands every two minutes while packets flow, and gives a session up after three. */
 const STALE_MS = 180_000;
 
-/** Pure. @param peers as `/wireguard` lists them for its administrator */
-export function peerFinding(host: string, peers: unknown, { tokenId, key }: Wanted, nowMs: number): Finding {
-  const all = Array.isArray(peers) ? (peers as readonly Answer["body"][]) : [];
+/** Pure. @param device what `/wireguard` answers to its administrator */
+export function peerFinding(host: string, device: Answer["body"], { tokenId, key }: Wanted, nowMs: number): Finding {
+  const all = Array.isArray(device["peers"]) ? (device["peers"] as readonly Answer["body"][]) : [];
   const peer = all.find((each) => each?.["publicKey"] === key);
   if (peer === undefined) {
     const says = `node ${host} has no peer for token ${tokenId}`;
     const mend = "wait a moment; if it lasts, its administrator runs dstack-vpn resync";
     return { about: "node", state: "bad", code: "peer.missing", says, mend };
   }
-  const at = typeof peer["latestHandshakeAt"] === "string" ? Date.parse(peer["latestHandshakeAt"]) : Number.NaN;
-  const mend = "switch the tunnel on; if it is on, this network may block UDP: see config --proxy";
-  if (Number.isNaN(at)) {
-    const says = `node ${host} has never shaken hands with token ${tokenId}`;
+  const at = timeOf(peer["latestHandshakeAt"]);
+  // A node answers with what it saw when it last looked at its device, half a minute ago or more where it is large.
+  const lookedAt = timeOf(device["asOf"]) ?? nowMs;
+  const mend =
+    "switch the tunnel on, and ask again in a minute; if it stays so, this network may block UDP: see config --proxy";
+  if (at === undefined) {
+    const looked = Math.max(0, Math.round((nowMs - lookedAt) / 1_000));
+    const says = `node ${host} had not shaken hands with token ${tokenId} when it last looked, ${looked} s ago`;
     return { about: "node", state: "unknown", code: "handshake.none", says, mend };
   }
   const seconds = Math.round((nowMs - at) / 1_000);
-  if (nowMs - at > STALE_MS) {
+  if (lookedAt - at > STALE_MS) {
     const says = `node ${host} shook hands with token ${tokenId} ${seconds} s ago, and not since`;
     return { about: "node", state: "unknown", code: "handshake.stale", says, mend };
   }
   const says = `node ${host} shook hands with token ${tokenId} ${Math.max(0, seconds)} s ago`;
   return { about: "node", state: "ok", code: "handshake.fresh", says };
+}
+
+function timeOf(text: unknown): number | undefined {
+  const at = typeof text === "string" ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(at) ? undefined : at;
 }

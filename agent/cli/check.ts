@@ -4,7 +4,7 @@ import { blockByHash } from "../chain/questions.ts";
 import { connect } from "../chain/rpc.ts";
 import type { Settings } from "../config.ts";
 import type { BlockRef, TokenId } from "../model.ts";
-import { tokens } from "../registry/registry.ts";
+import { token, tokens } from "../registry/registry.ts";
 import { askNode } from "./asked-nodes.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { EXIT, type Exit, Failure } from "./failure.ts";
@@ -13,7 +13,7 @@ import { dialable } from "./member-conf.ts";
 import { painted, print, printJson } from "./output.ts";
 import { readKey } from "./own-files.ts";
 import { chainSettings, httpSettings } from "./settings.ts";
-import { typedAgent, typedToken } from "./typed.ts";
+import { typedAgents, typedToken } from "./typed.ts";
 
 interface Typed {
   readonly token: TokenId;
@@ -27,7 +27,7 @@ export function checkCommand(): Command {
     .description("whether a token gives access, and if not why and what to do")
     .requiredOption("--token <id>", "the token's number", typedToken)
     .option("--key-file <file>", "the private key that your configuration has: is it the token's?")
-    .option("--node <urls...>", "ask these nodes too, where their HTTP is open to you", nodes)
+    .option("--node <urls...>", "ask these nodes too, where their HTTP is open to you", typedAgents)
     .option("--json", "print JSON")
     .addHelpText(
       "after",
@@ -41,11 +41,6 @@ Example: dstack-vpn check --token 3 --key-file phone.key
     .action(check);
 }
 
-/** For an option that can hold several. */
-export function nodes(text: string, before: readonly URL[] | undefined): URL[] {
-  return [...(before ?? []), typedAgent(text)];
-}
-
 async function check({ token: id, keyFile, node: urls = [], json }: Typed): Promise<void> {
   const settings = chainSettings(process.env);
   const { adminToken } = httpSettings(process.env);
@@ -54,10 +49,17 @@ async function check({ token: id, keyFile, node: urls = [], json }: Typed): Prom
   const findings = standing(view, id, key);
   if (conclusion(findings) !== "no-access") findings.push(dialFinding(view, id));
   findings.push(clockFinding(await timeOf(settings, view.block), Date.now() / 1_000, settings.network === "devnet"));
-  const wanted = { tokenId: id, key: view.roster.admitted(id)?.key, block: view.block.number };
+  const wanted = { tokenId: id, key: view.roster.admitted(id)?.key, block: toBeRead(view, id, settings) };
   const asked = await Promise.all(urls.map((url) => askNode(url, wanted, adminToken, Date.now())));
   findings.push(...asked.flat());
   report(id, view.block, findings, json === true);
+}
+
+/** The block that tells a node all of the token: the newest one, seconds old, is ahead of any node. */
+function toBeRead({ registry, block }: ChainView, id: TokenId, { grantConfirmations }: Settings): number {
+  const { grantedAt, transferredAt, claim } = token(registry, id) ?? {};
+  const changes = [grantedAt, transferredAt, claim?.at].map((at) => at?.block ?? 0);
+  return Math.min(block.number, Math.max(...changes) + grantConfirmations - 1);
 }
 
 function report(id: TokenId, block: BlockRef, findings: readonly Finding[], asJson: boolean): void {

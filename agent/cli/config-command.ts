@@ -4,8 +4,8 @@ import type { PrivateKey } from "../model.ts";
 import { token } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { EXIT, Failure } from "./failure.ts";
-import { holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
-import { print, printJson, remark } from "./output.ts";
+import { holderConf, showQrCode, type Wanted, wishes } from "./holder-conf.ts";
+import { printJson, remark } from "./output.ts";
 import { readKey, replaceFile } from "./own-files.ts";
 import { chainSettings } from "./settings.ts";
 import { why } from "./tokens.ts";
@@ -41,7 +41,7 @@ async function config(typed: Typed): Promise<void> {
   const view = await readChain(settings);
   checkHolder(view, typed, key);
   const conf = holderConf(view, settings, typed);
-  if (typed.qr) print(qrCode(conf.text(key)));
+  if (typed.qr) showQrCode(conf.text(key));
   if (typed.out !== undefined) {
     replaceFile(typed.out, conf.text(key), conf.mark);
     remark(`wrote ${typed.out}`);

@@ -3,6 +3,7 @@ import { CommanderError } from "commander";
 import { RpcError } from "../chain/rpc.ts";
 import { AgentError, type Fault, type FaultCode } from "../errors.ts";
 import { scrub } from "../observe/printable.ts";
+import { withChecksums } from "./output.ts";
 
 /** The last two are EX_UNAVAILABLE and EX_CONFIG of sysexits.h. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 69, settings: 78 } as const;
@@ -30,7 +31,7 @@ export function ending(error: unknown): { readonly exit: Exit; readonly text: st
   if (error instanceof Failure) return { exit: error.exit, text: error.message };
   // Commander writes its own sentence before it throws.
   if (error instanceof CommanderError) return { exit: error.exitCode === 0 ? EXIT.ok : EXIT.usage, text: "" };
-  if (error instanceof AgentError) return { exit: exitOf(error.fault.code), text: error.message };
+  if (error instanceof AgentError) return { exit: exitOf(error.fault.code), text: withChecksums(error.message) };
   if (error instanceof RpcError) {
     return { exit: EXIT.unreachable, text: `the chain's upstream refuses to answer: ${error.message}` };
   }

@@ -10,7 +10,7 @@ import { named } from "../registry/registry.ts";
 import type { ChainView } from "./chain-view.ts";
 import { EXIT, Failure } from "./failure.ts";
 import { dialable, headLine, type Membership, memberConf, primaryGateway } from "./member-conf.ts";
-import { shown } from "./output.ts";
+import { print, remark, shown } from "./output.ts";
 import type { Detour } from "./proxied.ts";
 import { typedIp, typedToken } from "./typed.ts";
 
@@ -109,7 +109,22 @@ function dialled({ registry }: ChainView, nodes: readonly Admitted[], text: stri
   return nodes.find(({ tokenId }) => tokenId === id);
 }
 
-export function qrCode(text: string): string {
+/** As it stands where the terminal is wide enough, else without its comments, which no app reads. */
+export function showQrCode(text: string): void {
+  // Where there is no terminal, or one that does not know its size, neither is told.
+  const columns = process.stdout.columns || Number.POSITIVE_INFINITY;
+  const rows = process.stdout.rows || Number.POSITIVE_INFINITY;
+  const whole = qrCode(text);
+  const code = widthOf(whole) <= columns ? whole : qrCode(text.replace(/^#.*\n/gm, ""));
+  print(code);
+  const [wide, high] = [widthOf(code), code.split("\n").length];
+  if (wide <= columns && high < rows) return;
+  remark(`the code takes ${wide} columns and ${high} lines of this terminal: enlarge it, or make its letters smaller`);
+}
+
+const widthOf = (code: string) => code.indexOf("\n");
+
+function qrCode(text: string): string {
   try {
     return renderUnicodeCompact(text, { ecc: "L" });
   } catch (cause) {

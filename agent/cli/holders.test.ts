@@ -1,6 +1,11 @@
 /** Ring 2: what a holder types, on our contract. */
+import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { Interface } from "ethers/abi";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ALICE, OWNER } from "../test/cli.ts";
@@ -118,6 +123,42 @@ describe("a holder joins", { timeout: 120_000 }, () => {
     ]);
     expect(quiet).toMatchObject({ exit: 0, out: "" });
     expect(asked.out).toMatch(/[▀▄█]{20}/);
+  });
+
+  it("shows a QR code that the terminal is wide enough for, if need be without the comments", async () => {
+    const widest = async (columns: number) => {
+      const { argv, env } = typing.command(joining("--out", "qr.conf"));
+      const line = `stty cols ${columns} rows 99; ${argv.map((word) => `'${word}'`).join(" ")}`;
+      const { stdout } = await promisify(execFile)("script", ["-qefc", line, "/dev/null"], { env, cwd: typing.folder });
+      const code = stdout.split("\r\n").filter((each) => /^[ ▀▄█]+$/.test(each));
+      return { width: Math.max(...code.map(({ length }) => length)), isTooWide: /enlarge it/.test(stdout) };
+    };
+    const [wide, usual, narrow] = await Promise.all([200, 80, 40].map(widest));
+    expect(wide).toMatchObject({ width: expect.toSatisfy((width: number) => width > 80), isTooWide: false });
+    expect(usual).toMatchObject({ width: expect.toSatisfy((width: number) => width <= 80), isTooWide: false });
+    expect(narrow).toMatchObject({ isTooWide: true });
+  });
+
+  it("hears of a node that has read all of the token, though not the newest block", async () => {
+    const { tokens, block } = JSON.parse((await typing.run(["list", "--json"])).out);
+    expect(tokens.length).toBeGreaterThan(0);
+    await typing.rpc("anvil_mine", "0x5");
+    const health = (cursorBlock: number) =>
+      JSON.stringify({ status: "healthy", ready: true, components: { chain: { cursorBlock } } });
+    let cursor = block.number;
+    const node = createServer((_, response) => response.end(health(cursor))).listen(0, "127.0.0.1");
+    await once(node, "listening");
+    const url = `http://127.0.0.1:${(node.address() as AddressInfo).port}`;
+    try {
+      expect((await check(token, "--node", url)).exit).toBe(0);
+      cursor = 1;
+      expect(await check(token, "--node", url)).toMatchObject({
+        exit: 69,
+        out: expect.stringMatching(/has read up to block 1, not yet to/),
+      });
+    } finally {
+      node.close();
+    }
   });
 
   it("hears that access works, and the key that is not the token's is named", async () => {

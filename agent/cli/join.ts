@@ -11,10 +11,9 @@ import type { PrivateKey, Token, TokenId } from "../model.ts";
 import { claimants, token } from "../registry/registry.ts";
 import { askNode } from "./asked-nodes.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
-import { nodes } from "./check.ts";
 import { contract } from "./contract.ts";
 import { EXIT, ending, Failure } from "./failure.ts";
-import { holderConf, qrCode, type Wanted, wishes } from "./holder-conf.ts";
+import { holderConf, showQrCode, type Wanted, wishes } from "./holder-conf.ts";
 import { conclusion, type Finding, standing } from "./holding.ts";
 import { print, printLine, remark } from "./output.ts";
 import { mayReplace, readKey, replaceFile } from "./own-files.ts";
@@ -22,6 +21,7 @@ import { type Call, send } from "./send.ts";
 import { chainSettings, httpSettings } from "./settings.ts";
 import { type Signing, signer, signs, type Unlock } from "./signing.ts";
 import { agrees } from "./terminal.ts";
+import { typedAgents } from "./typed.ts";
 import { checkFunction, unsigned, unsignedLines } from "./writing.ts";
 
 interface Typed extends Wanted, Signing {
@@ -41,7 +41,7 @@ export function joinCommand(): Command {
     .option("--qr", "show the QR code also where the output is no terminal")
     .option("--no-qr", "show no QR code")
     .option("--wait <seconds>", "how long to wait for the key to be registered and admitted", typedSeconds, 600)
-    .option("--node <urls...>", "wait for these nodes too, where their HTTP is open to you", nodes)
+    .option("--node <urls...>", "wait for these nodes too, where their HTTP is open to you", typedAgents)
     .option("--json", "print JSON, an object a line: what to sign elsewhere if anything is, then what was done")
     .addHelpText("after", "\nSafe to repeat: what is registered already is not sent again.")
     .addHelpText(
@@ -77,7 +77,7 @@ async function join(typed: Typed): Promise<void> {
   const view = await admitted(settings, typed.token, key, isRegistered ? before : undefined, until);
   const conf = holderConf(view, settings, typed);
   replaceFile(out, conf.text(key), conf.mark, isAgreed);
-  if (typed.qr ?? (process.stdout.isTTY && !typed.json)) print(qrCode(conf.text(key)));
+  if (typed.qr ?? (process.stdout.isTTY && !typed.json)) showQrCode(conf.text(key));
 
   const wanted = { tokenId: typed.token, key: key.publicKey, block: view.block.number };
   const late: Finding[] = [];

@@ -8,7 +8,7 @@ import { configCommand } from "./config-command.ts";
 import { deployCommand } from "./deploy.ts";
 import { discreet, refuseSecrets } from "./discreet.ts";
 import { doctorCommand } from "./doctor.ts";
-import { EXIT_CODES, ending } from "./failure.ts";
+import { EXIT, EXIT_CODES, ending } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
 import { joinCommand } from "./join.ts";
 import { keysCommand } from "./keys.ts";
@@ -49,7 +49,11 @@ for (const command of [
 program.configureOutput(output).exitOverride().showHelpAfterError("(see --help)");
 
 // A reader that has seen enough, `head` for one, is no failure.
-process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => process.exit(code === "EPIPE" ? 0 : 1));
+process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => {
+  if (code === "EPIPE") process.exit(EXIT.ok);
+  remark(`the output cannot be written (${code})`);
+  process.exit(EXIT.failed);
+});
 try {
   refuseSecrets(process.argv.slice(2));
   await program.parseAsync();

@@ -1,4 +1,5 @@
 /** What commands write: plain ASCII, so that nothing from the chain moves a cursor or turns a line around. */
+import { getAddress } from "ethers/address";
 
 export function print(...lines: readonly string[]): void {
   process.stdout.write(lines.map((line) => `${line}\n`).join(""));
@@ -22,6 +23,11 @@ export function printLine(value: object): void {
 /** A text that somebody else wrote, on one line. */
 export function shown(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, escaped);
+}
+
+/** Addresses as EIP-55 writes them, whoever wrote the text. */
+export function withChecksums(text: string): string {
+  return text.replace(/\b0x[0-9a-f]{40}\b/g, (address) => getAddress(address));
 }
 
 function escaped(character: string): string {

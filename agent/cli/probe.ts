@@ -1,5 +1,7 @@
 /** Whether what has code at an address is an access contract: writing to anything else costs gas and gives nobody access. */
+
 import { Interface } from "ethers/abi";
+import { getAddress as checksummed } from "ethers/address";
 import { call } from "../chain/questions.ts";
 import { type Rpc, RpcError } from "../chain/rpc.ts";
 import { AgentError } from "../errors.ts";
@@ -31,7 +33,7 @@ export async function mustBeAccessContract(rpc: Rpc, contract: Address): Promise
   if (await isAccessContract(rpc, contract)) return;
   throw new Failure(
     EXIT.settings,
-    `the code at ${contract} is no access contract: set CONTRACT_ADDRESS to the one that deploy-contract printed`,
+    `the code at ${checksummed(contract)} is no access contract: set CONTRACT_ADDRESS to the one that deploy-contract printed`,
   );
 }
 

@@ -64,6 +64,11 @@ export function typedAgent(text: string): URL {
   throw new InvalidArgumentError("It must be an agent's address, such as http://127.0.0.1:8080.");
 }
 
+/** For what can be named several times. */
+export function typedAgents(text: string, before: readonly URL[] | undefined): URL[] {
+  return [...(before ?? []), typedAgent(text)];
+}
+
 export function typedGeneration(text: string): number {
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It must be a generation's number.");
