@@ -3,7 +3,7 @@
  * Nothing here reads the device, and nothing costs more when there are more peers.
  */
 import { type Agent, place, report } from "./agent.ts";
-import { type Doubt, isLogsWord } from "./doubts.ts";
+import { type Doubt, decide, isLogsWord, unproven } from "./doubts.ts";
 import type { AgentError } from "./errors.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
@@ -11,7 +11,6 @@ import { inSlices, SLICE } from "./slices.ts";
 import { apply, type Outcome } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import { type Change, plan } from "./wireguard/plan.ts";
-import { sortOut, withinWindow } from "./witness.ts";
 
 /**
  * Brings the peers of `ids` to what the registry says, and of those that wait where they may be tried again. `seenMs` is
@@ -104,19 +103,6 @@ async function settleSlice(agent: Agent, slice: readonly TokenId[], done: Change
   for (const [id, key] of derived.placed) place(agent, id, key);
   done.push(...changes);
   return outcome;
-}
-
-/** Before the device is asked: what it fails with changes nothing about who may go, nor how many of many they are. */
-function decide(agent: Agent, asked: ReadonlySet<TokenId>, { byLogs, doubtful }: Derived): void {
-  const counted = byLogs.filter((id) => !doubtful.has(id) && !agent.decided.has(id));
-  for (const id of asked) agent.decided.delete(id);
-  for (const id of byLogs) if (!doubtful.has(id)) agent.decided.add(id);
-  const nowMs = agent.now().steadyMs;
-  if (counted.length > 0) {
-    agent.removals = [...withinWindow(agent.removals, nowMs), ...Array<number>(counted.length).fill(nowMs)];
-  }
-  if ([...doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
-  agent.doubtful = new Map([...[...agent.doubtful].filter(([id]) => !asked.has(id)), ...doubtful]);
 }
 
 /** With those who take over a key of theirs: a peer that changes hands is set anew, never taken away first. */
@@ -255,17 +241,6 @@ export function mayAdd(agent: Agent): boolean {
 
 /** What is allowed now: those who waited for more are tried again when it changes. */
 const leave = (agent: Agent) => `${mayAdd(agent)} ${agent.isTooStale} ${agent.held?.generation}`;
-
-/** Of the tokens that lose their peer by what logs say, those that must be proven by the contract's state first. */
-function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
-  if (agent.isTooStale) return [];
-  const candidates = byLogs.filter((id) => !agent.witnessed.has(id) && !agent.decided.has(id));
-  // What was in doubt before a restart stays so until the chain answers, however long ago the others went.
-  const isKept = (id: TokenId) => !agent.isCaughtUp && agent.doubtful.has(id);
-  const open = candidates.filter((id) => !isKept(id));
-  const { doubtful } = sortOut(open, agent.removals, agent.running.size, agent.now().steadyMs);
-  return [...candidates.filter(isKept), ...doubtful];
-}
 
 async function carryOut(agent: Agent, changes: readonly Change[]): Promise<Outcome> {
   const startedMs = agent.now().steadyMs;

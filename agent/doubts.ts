@@ -1,18 +1,46 @@
 /**
- * Removals in doubt, over a restart. The ledger says that these tokens are out, and no witness has spoken yet: that the
- * process died must not decide it. Saved in one transaction with the ledger, so that no crash comes between the two.
+ * Removals in doubt: of too many at once, the ledger says that these tokens are out, and no witness has spoken yet. That the
+ * process dies must not decide it, so that the doubt is saved in one transaction with the ledger.
  */
 import type { Agent, Parts } from "./agent.ts";
 import { type Address, type PublicKey, parseAddress, parsePublicKey, parseTokenId, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
-import { type Removals, withinWindow } from "./witness.ts";
+import { type Removals, sortOut, withinWindow } from "./witness.ts";
 
 export interface Doubt {
   /** Since when it waits for a witness (steady time). */
   readonly sinceMs: number;
   /** The upstream that told of the removal and is no witness of it. */
   readonly from: string | undefined;
+}
+
+/** Of the tokens that lose their peer by what logs say, those that must be proven by the contract's state first. */
+export function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
+  if (agent.isTooStale) return [];
+  const candidates = byLogs.filter((id) => !agent.witnessed.has(id) && !agent.decided.has(id));
+  // What was in doubt before a restart stays so until the chain answers, however long ago the others went.
+  const isKept = (id: TokenId) => !agent.isCaughtUp && agent.doubtful.has(id);
+  const open = candidates.filter((id) => !isKept(id));
+  const { doubtful } = sortOut(open, agent.removals, agent.running.size, agent.now().steadyMs);
+  return [...candidates.filter(isKept), ...doubtful];
+}
+
+/** Before the device is asked: what it fails with changes nothing about who may go, nor how many of many they are. */
+export function decide(
+  agent: Agent,
+  asked: ReadonlySet<TokenId>,
+  { byLogs, doubtful }: { byLogs: readonly TokenId[]; doubtful: ReadonlyMap<TokenId, Doubt> },
+): void {
+  const counted = byLogs.filter((id) => !doubtful.has(id) && !agent.decided.has(id));
+  for (const id of asked) agent.decided.delete(id);
+  for (const id of byLogs) if (!doubtful.has(id)) agent.decided.add(id);
+  const nowMs = agent.now().steadyMs;
+  if (counted.length > 0) {
+    agent.removals = [...withinWindow(agent.removals, nowMs), ...Array<number>(counted.length).fill(nowMs)];
+  }
+  if ([...doubtful.keys()].some((id) => !agent.doubtful.has(id))) agent.doubt.nudge();
+  agent.doubtful = new Map([...[...agent.doubtful].filter(([id]) => !asked.has(id)), ...doubtful]);
 }
 
 type Doubted = Pick<Agent, "placed" | "holders" | "waiting" | "doubtful" | "removals" | "savedRemovals">;

@@ -28,8 +28,9 @@ export class FakeDevice implements Device {
   wanted: WantedInterface | undefined;
 
   async read() {
-    this.asked.read++;
     await turn();
+    // Together: whoever sees that it was asked knows what it waits for.
+    this.asked.read++;
     await this.busy;
     return { publicKey: undefined, listenPort: 51820, isMarked: false, peers: new Map(this.peers) };
   }
