@@ -43,10 +43,22 @@ describe("the gate of an upstream", () => {
     expect(took).toBeLessThan(350);
   });
 
+  it("narrows no further while nothing is answered", async () => {
+    const door = gate({ slots: 1, perSecond: 100 });
+    for (let i = 0; i < 3; i++) {
+      door.narrow();
+      await new Promise((resolve) => setTimeout(resolve, 260));
+    }
+    await timed(door, 13);
+    // 50 a second; at an eighth of the rate it would take 800 ms.
+    expect(await timed(door, 10)).toBeLessThan(450);
+  });
+
   it("widens with every answer", async () => {
     const door = gate({ slots: 1, perSecond: 1_000 });
     for (let i = 0; i < 3; i++) {
       door.narrow();
+      door.widen();
       await new Promise((resolve) => setTimeout(resolve, 260));
     }
     for (let i = 0; i < 300; i++) door.widen();

@@ -5,7 +5,10 @@ export interface Gate {
   enter(signal: AbortSignal | undefined): Promise<() => void>;
   /** Fails everybody who still waits: better asked elsewhere. */
   turnAway(reason: Error): void;
-  /** The upstream says that it is asked too often: half the rate from here. */
+  /**
+   * The upstream says that it is asked too often: half the rate from here. Where nothing was answered since the last time
+   * the rate is not the reason, and a lower one would only slow down whoever comes back.
+   */
   narrow(): void;
   /** It answered: the rate grows back, by a hundredth each time. */
   widen(): void;
@@ -33,6 +36,7 @@ export function gate({ slots, perSecond }: GateLimits): Gate {
   let tokens = perSecond;
   let filledAt = performance.now();
   let narrowedAt = Number.NEGATIVE_INFINITY;
+  let hasAnswered = true;
   let inFlight = 0;
   let isTimed = false;
 
@@ -97,12 +101,14 @@ export function gate({ slots, perSecond }: GateLimits): Gate {
     },
     narrow() {
       const now = performance.now();
-      if (now - narrowedAt < COMPLAINT_MS) return;
+      if (!hasAnswered || now - narrowedAt < COMPLAINT_MS) return;
       narrowedAt = now;
+      hasAnswered = false;
       rate = Math.max(MIN_PER_SECOND, rate / 2);
       tokens = Math.min(tokens, 1);
     },
     widen() {
+      hasAnswered = true;
       rate = Math.min(perSecond, rate * 1.01);
     },
     inFlight: () => inFlight,
