@@ -4,11 +4,13 @@ import type { Emptiness } from "./bloom.ts";
 
 export interface Doubt {
   readonly block: BlockRef;
-  /** No logs though the bloom has some; no logs and a bloom that says nothing; logs, which may not be all. */
+  /** No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all. */
   readonly kind: "unlikely" | "unknown" | "partial";
   /** The head from which on it is read again. */
   readonly due: number;
   readonly readAtMs: number;
+  /** Indices of logs that did not decode. */
+  readonly unread: readonly number[];
 }
 
 /** An upstream indexes logs later than it announces the block, mostly by one block. */
@@ -29,10 +31,12 @@ export function doubtOf(
   emptiness: Emptiness | undefined,
   isFresh: boolean,
   nowMs: number,
+  unread: readonly number[] = [],
 ): Doubt | undefined {
   if (emptiness === "sure") return undefined;
-  const wait = emptiness === undefined || !isFresh ? SETTLED_DEPTH : OVERLAP;
-  return { block, kind: emptiness ?? "partial", due: block.number + wait, readAtMs: nowMs };
+  const kind = unread.length > 0 ? "unlikely" : (emptiness ?? "partial");
+  const wait = kind === "partial" || !isFresh ? SETTLED_DEPTH : OVERLAP;
+  return { block, kind, due: block.number + wait, readAtMs: nowMs, unread };
 }
 
 /** Those to be read again now, lowest first. */

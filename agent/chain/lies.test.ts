@@ -24,6 +24,19 @@ const damaging: Whim = (call, honest) => {
   return { result: (outcome.result as { data: string }[]).map((log) => ({ ...log, data: log.data.slice(0, 66) })) };
 };
 
+/** Of the first log alone. */
+const damagingFirst: Whim = (call, honest) => {
+  const outcome = honest();
+  if (!asksLogs(call) || !("result" in outcome)) return outcome;
+  const logs = outcome.result as { data: string }[];
+  return { result: logs.map((log, i) => (i === 0 ? { ...log, data: log.data.slice(0, 66) } : log)) };
+};
+
+const refusing: Whim = (call, honest) => {
+  if (asksLogs(call)) throw new Down();
+  return honest();
+};
+
 /** The same logs, under the hash of block a1. */
 function misplaced(chain: DrawnChain, outcome: Outcome): Outcome {
   if (!("result" in outcome)) return outcome;
@@ -271,10 +284,35 @@ describe("logs that an upstream damages", () => {
     const watcher = await followed(chain);
     chain.whims.set("bad", damaging);
     chain.draw("a10-a11+7");
-    expect(await watcher.poll()).toBe("a11invalid");
-    const steps = await mined(chain, watcher, 12, 100);
-    expect(steps.join(" ")).toContain("(+7@11)");
+    expect(await watcher.poll()).toBe("a11+7");
+    expect(chain.suspected).toEqual(["bad"]);
+    await mined(chain, watcher, 12, 100);
     expect(watcher.told.words).toEqual(["11.0 +7"]);
+    expect(watcher.follower.figures).toMatchObject({ invalidLogs: 0, divergences: 0 });
+  });
+
+  it("are passed as they are where another upstream has none or does not answer", async () => {
+    for (const whim of [omitting(11), refusing]) {
+      const chain = new DrawnChain("bad", "other");
+      const watcher = await followed(chain);
+      chain.whims.set("bad", damaging);
+      chain.whims.set("other", whim);
+      chain.draw("a10-a11+7");
+      expect(await watcher.poll()).toBe("a11invalid");
+    }
+  });
+
+  it("are read again soon, though others of that block are whole", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7+8");
+    chain.whims.set("one", damagingFirst);
+    expect(await watcher.poll()).toBe("a11invalid+8");
+    await mined(chain, watcher, 12, 13);
+    chain.whims.clear();
+    watcher.tickMs = 4_000;
+    await mined(chain, watcher, 14, 15);
+    expect(watcher.told.words).toEqual(["11.0 +7", "11.1 +8"]);
     expect(watcher.follower.figures).toMatchObject({ invalidLogs: 1, divergences: 1 });
   });
 

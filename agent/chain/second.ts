@@ -70,7 +70,8 @@ function keep(walk: Walk, doubts: readonly Doubt[], hasFailed: boolean): void {
   const left = doubts
     .filter(({ block }) => isHeld(walk, block))
     .map((doubt) => {
-      const isFound = follower.told.has(doubt.block.number);
+      const told = follower.told.get(doubt.block.number);
+      const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
       return hasFailed ? { ...doubt, readAtMs: nowMs } : afterReading(doubt, head, nowMs, isFound);
     });
   follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];

@@ -2,6 +2,7 @@
 import { AgentError } from "../errors.ts";
 import type { Address, Block, BlockRef, Hash } from "../model.ts";
 import { denies, emptiness, usesBlooms } from "./bloom.ts";
+import { decodeLogs, isInvalid } from "./events.ts";
 import { logs, type RawLog } from "./questions.ts";
 import { contradiction } from "./ranges.ts";
 import { Moved } from "./route.ts";
@@ -44,7 +45,7 @@ export async function logsAtTip(
     return ask({ not: from, signal });
   });
   const objection = objectionTo(block, first.value, contract, habits);
-  if (objection === undefined) return first.value;
+  if (objection === undefined) return isDamaged(first.value) ? mended() : first.value;
   const second = await ask(another(rpc, first.upstream, signal)).catch((error: unknown) => {
     signal.throwIfAborted();
     if (first.value.length > 0) throw error;
@@ -58,6 +59,16 @@ export async function logsAtTip(
     rpc.suspect(first.upstream);
   }
   return second.value;
+
+  /** What one upstream damages another may have whole; what nobody has whole is passed as it is. */
+  async function mended(): Promise<readonly RawLog[]> {
+    const other = await ask(another(rpc, first.upstream, signal)).catch(() => first);
+    signal.throwIfAborted();
+    const isWhole = objectionTo(block, other.value, contract, habits) === undefined && !isDamaged(other.value);
+    if (!isWhole || other.value.length < first.value.length) return first.value;
+    if (other.upstream !== first.upstream) rpc.suspect(first.upstream);
+    return other.value;
+  }
 
   function ask(choice: Choice) {
     return logsOfBlock(rpc, contract, block, choice, habits);
@@ -106,6 +117,11 @@ export function objectionTo(
   }
   const isUnlikely = emptiness(block, contract.address, contract.topics) === "unlikely";
   return isUnlikely ? "the bloom has logs and the answer none" : undefined;
+}
+
+/** A log of ours that does not decode: the contract may have written it so, and an upstream may have made it so. */
+export function isDamaged(found: readonly RawLog[]): boolean {
+  return decodeLogs(found).some(isInvalid);
 }
 
 /** Another upstream where one can be expected to answer, otherwise any. */

@@ -2,13 +2,13 @@
 import type { Advance, Block } from "../model.ts";
 import { emptiness } from "./bloom.ts";
 import { doubtOf, SETTLED_DEPTH } from "./doubts.ts";
-import { decodeLogs } from "./events.ts";
+import { decodeLogs, isInvalid } from "./events.ts";
 import { headersOf, type Target } from "./heads.ts";
 import { parallel } from "./parallel.ts";
 import type { RawLog } from "./questions.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
-import { logsAtTip, objectionTo } from "./tip.ts";
+import { isDamaged, logsAtTip, objectionTo } from "./tip.ts";
 import { tipOf, type Walk } from "./walk.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
@@ -39,8 +39,9 @@ export async function* extended(walk: Walk, target: Target): AsyncGenerator<Adva
 function doubted({ follower, contract, options }: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
   const { block, events } = step;
   if (block.number <= head.number - SETTLED_DEPTH) return step;
+  const unread = events.filter(isInvalid).map(({ at }) => at.logIndex);
   const word = events.length > 0 ? undefined : emptiness(block, contract.address, contract.topics);
-  const doubt = doubtOf({ number: block.number, hash: block.hash }, word, isFresh, options.now());
+  const doubt = doubtOf({ number: block.number, hash: block.hash }, word, isFresh, options.now(), unread);
   if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
   return step;
 }
@@ -70,7 +71,7 @@ async function* byRange(walk: Walk, { head, upstream, route }: Target): AsyncGen
     for (const block of far) yield extend(block, checked(block, logs.get(block.number) ?? []));
     for (const block of route.run.filter(({ number }) => isIn(number))) {
       const found = checked(block, logs.get(block.number) ?? []);
-      const isBelieved = objectionTo(block, found, contract, follower.habits) === undefined;
+      const isBelieved = objectionTo(block, found, contract, follower.habits) === undefined && !isDamaged(found);
       const settled = isBelieved ? found : await logsAtTip(rpc, contract, block, upstream, follower.habits, signal);
       yield extend(block, settled);
     }
