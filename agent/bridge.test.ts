@@ -68,6 +68,47 @@ describe("a poll that breaks off", () => {
   });
 });
 
+describe("what an upstream refuses in an error object", () => {
+  it.each([
+    [
+      "at once",
+      { code: -32005, message: "query returned more than 10000 results" },
+      0,
+      "limited (JSON-RPC error -32005)",
+    ],
+    [
+      "where it lacks a block, when that lasts",
+      { code: -32000, message: "unknown block" },
+      6_000,
+      "absent (JSON-RPC error -32000)",
+    ],
+  ])("is told as the cause, and mended: %s", async (_, error, afterMs, problem) => {
+    boot = new Boot({ env: { POLL_INTERVAL: "50" } });
+    boot.grant(A);
+    await boot.poll();
+    let refused = 0;
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_getLogs") return truth(method, params);
+      refused++;
+      return { error };
+    });
+    boot.grant(B);
+    const loop = followChain(boot.agent, boot.signal);
+    await boot.until(() => refused > 4);
+    expect(boot.agent.faults.has("chain.request-failed")).toBe(afterMs === 0);
+    boot.clockMs += afterMs;
+    await boot.until(() => boot.agent.faults.has("chain.request-failed"));
+    const fault = { code: "chain.request-failed", method: "eth_getLogs", upstream: "scripted", problem };
+    expect(boot.agent.faults.get("chain.request-failed")).toEqual(fault);
+    boot.lie();
+    await boot.until(() => boot.agent.faults.size === 0);
+    expect(boot.holds(B)).toEqual([true]);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+});
+
 describe("this node's own token", () => {
   it("must be found before anybody is added, and its addresses be on the interface before it is ready", async () => {
     boot = new Boot();

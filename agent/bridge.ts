@@ -28,7 +28,7 @@ export async function followChain(agent: Agent, signal: AbortSignal): Promise<vo
       if (error instanceof AgentError && isHopeless(agent, error)) throw ofAnotherChain(agent, error) ?? error;
       if (error instanceof AgentError) report(agent, error);
       else if (!(error instanceof RpcError)) throw error;
-      else agent.log.debug({ error }, "chain.refused");
+      else tellRefusal(agent, error);
     }
     await judgeStaleness(agent);
     await agent.poll.sleep(agent.settings.pollIntervalMs, signal);
@@ -43,6 +43,15 @@ function isHopeless(agent: Agent, { fault }: AgentError): boolean {
   const isFresh = agent.savedLedger === undefined && agent.running.size === 0;
   return isFresh && ["chain.no-contract", "chain.wrong-network", "chain.no-start-block"].includes(fault.code);
 }
+
+/** A block that is absent may be there with the next poll, where a provider's servers differ; any other refusal is news. */
+function tellRefusal(agent: Agent, { kind, by, message: problem }: RpcError): void {
+  const unfollowedMs = agent.now().steadyMs - (agent.followedMs ?? agent.startedMs);
+  if (by === undefined || (kind === "absent" && unfollowedMs < ABSENT_MS)) return;
+  report(agent, new AgentError({ code: "chain.request-failed", ...by, problem }));
+}
+
+const ABSENT_MS = 5_000;
 
 function ofAnotherChain({ store, settings }: Agent, { fault }: AgentError): AgentError | undefined {
   if (fault.code !== "chain.other-genesis") return undefined;

@@ -48,6 +48,8 @@ export class RpcError extends Error {
   readonly said: Secret;
   /** Revert data in lower case, at most 64 KB of it. */
   readonly dataHex: string | undefined;
+  /** Who said it of what; absent until the upstream has passed it on. */
+  by: { readonly method: string; readonly upstream: string } | undefined;
   constructor(kind: RefusalKind, code: number, said = "", dataHex?: string) {
     super(`${kind} (JSON-RPC error ${code})`);
     this.kind = kind;

@@ -121,6 +121,7 @@ export function upstream(options: UpstreamOptions): Upstream {
       if (isProof) answered();
       return value;
     } catch (error) {
+      if (error instanceof RpcError) error.by = { method, upstream: name };
       if (error instanceof RpcError && question.head === undefined) {
         if (error.kind === "other") record = standing.blamed(record, "rpc-error", 0.5, performance.now());
         else if (isProof) answered();

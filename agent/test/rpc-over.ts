@@ -25,6 +25,7 @@ export function rpcOver(
         } catch (error) {
           const isTrouble = error instanceof Down || error instanceof Malformed || error instanceof Trouble;
           if (!isTrouble && !(error instanceof RpcError)) throw error;
+          if (error instanceof RpcError) error.by = { method: question.method, upstream: name };
           last = isTrouble ? failed(question.method, name, error) : error;
           if (error instanceof RpcError && (error.kind === "reverted" || error.kind === "limited")) throw error;
         }
