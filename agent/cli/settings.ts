@@ -32,6 +32,15 @@ export function hostSettings(environment: Environment): Settings {
   return parsed({ NODE_ID: UNNAMED, ...(hasUpstream ? {} : { RPC_URL: "http://localhost" }), ...set });
 }
 
+/** For a command that looks at this host whatever else is wrong: what is right of it, and the defaults for the rest. */
+export function settingsDespite(environment: Environment, mistakes: readonly Fault[]): Settings | undefined {
+  const wrong = new Set(mistakes.map((fault) => (fault.code === "config.invalid" ? fault.setting : "")));
+  const right = [...HOST, "HEALTH_CHECK_PORT"].filter((name) => !wrong.has(name));
+  const standIns = { NODE_ID: UNNAMED, NETWORK: "devnet", RPC_URL: "http://localhost" };
+  const result = parseSettings({ ...only(environment, right), ...standIns });
+  return "mistakes" in result ? undefined : result.settings;
+}
+
 /** Stands in for NODE_ID where none is set. */
 export const UNNAMED = "no-node";
 
