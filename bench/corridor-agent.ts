@@ -1,4 +1,5 @@
 /** A program, started by `corridor.ts` on a host of the lab: one agent's path to the device, told over IPC what to run next. */
+import "../agent/heap.ts";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
@@ -12,6 +13,7 @@ import { origin, tipOf } from "../agent/chain/follower.ts";
 import { overlayPrefix } from "../agent/chain/prefix.ts";
 import type { Rpc } from "../agent/chain/rpc.ts";
 import { parseSettings } from "../agent/config.ts";
+import { preferSize } from "../agent/heap.ts";
 import { type Address, PrivateKey, type TokenId } from "../agent/model.ts";
 import { createJournal } from "../agent/observe/journal.ts";
 import { createLog } from "../agent/observe/log.ts";
@@ -77,6 +79,8 @@ async function revoke(): Promise<Answers["revoke"]> {
 }
 
 async function changed(): Promise<{ ms: number }> {
+  // As it is with `main.ts` by then; while a device is filled at the start, not yet.
+  preferSize();
   const [startedMs, waited] = [performance.now(), times.waited];
   await pass(agent, signal);
   if (times.applied < startedMs) throw new Error("the change did not reach the device");
@@ -91,6 +95,7 @@ async function set(): Promise<Answers["set"]> {
 }
 
 async function idle(): Promise<Answers["pass"]> {
+  preferSize();
   const before = times.applied;
   const delay = monitorEventLoopDelay({ resolution: 1 });
   // One turn of the loop, so that the histogram has begun.
