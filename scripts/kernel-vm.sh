@@ -7,14 +7,14 @@
 #   kernel-vm.sh --prepare         only gets what is missing: qemu by apt-get (as root), and the kernel
 #
 # The kernel is the Debian package KERNEL_PACKAGE (linux-image-amd64), unpacked below node_modules/.cache/kernel-vm and not
-# installed; delete it for a newer one. After KERNEL_VM_DEADLINE seconds (900) the VM is ended. KERNEL_VM_REPORT names a
+# installed; delete it for a newer one. After KERNEL_VM_DEADLINE seconds (1800) the VM is ended. KERNEL_VM_REPORT names a
 # file for vitest's JSON. Exit: 0 all passed, 1 not, 69 with the reason where this machine cannot run it.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/kernel-vm/kernel.sh
 . "$ROOT/scripts/kernel-vm/kernel.sh"
 export PATH="$ROOT/node_modules/.bin:$PATH:/usr/sbin:/sbin"
-readonly DEADLINE=${KERNEL_VM_DEADLINE:-900}
+readonly DEADLINE=${KERNEL_VM_DEADLINE:-1800}
 
 stop() {
   printf 'kernel-vm: %s\n' "$@" >&2
