@@ -1,6 +1,7 @@
 /** Ring 2: every command where something is wrong: one sentence, the documented exit code, nothing half done. */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -126,6 +127,15 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
     const joined = await typing.as(ALICE.key, "join", ...HELD, "--out", "file");
     expect(joined).toMatchObject({ exit: 1, out: "", err: expect.stringMatching(/^file exists and is not/) });
     expect((await typing.run(["show", "phone"])).out).toMatch(/^key +none$/m);
+  });
+
+  it("a checkout where nothing is installed yet", () => {
+    const scripts = join(typing.folder, "checkout", "scripts");
+    mkdirSync(scripts, { recursive: true });
+    copyFileSync(new URL("../../scripts/dstack-vpn", import.meta.url), join(scripts, "dstack-vpn"));
+    const { status, stdout, stderr } = spawnSync(join(scripts, "dstack-vpn"), ["list"], { encoding: "utf8" });
+    const err = expect.stringMatching(/^not installed yet: run .*\/scripts\/install\.sh\n$/);
+    expect([status, stdout, stderr]).toEqual([78, "", err]);
   });
 
   it("a word that does not belong there, which may be a secret all the same", async () => {
