@@ -87,6 +87,44 @@ describe("an audit", () => {
     expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
   });
 
+  it("finds a key update and a transfer with a new key that no upstream ever tells of, both in one round", async () => {
+    boot = new Boot();
+    const [updated = 0n, moved = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    boot.contract.updateKey(updated, keyOf(17));
+    boot.contract.transfer(moved, ownerOf(5));
+    boot.contract.updateKey(moved, keyOf(18));
+    boot.contract.mine();
+    boot.chain.mine(200);
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, true]);
+    await auditAll(boot.agent, boot.signal);
+    boot.chain.mine(1);
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(17), keyOf(8), keyOf(18))).toEqual([false, true, false, true]);
+  });
+
+  it("takes away what changed at the tip though what is final cannot be read", async () => {
+    boot = new Boot();
+    const [updated = 0n] = boot.grant(keyOf(7));
+    await boot.poll();
+    const calledAt: unknown[] = [];
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs") return { result: [] };
+      if (method === "eth_call") calledAt.push(params[1]);
+      if (method === "eth_call" && JSON.stringify(params[1]) !== JSON.stringify(calledAt[0])) throw new Down();
+      return truth(method, params);
+    });
+    boot.contract.updateKey(updated, keyOf(17));
+    boot.contract.mine();
+    boot.chain.mine(200);
+    await boot.poll();
+    await auditAll(boot.agent, boot.signal).catch(() => undefined);
+    expect(new Set(calledAt.map((at) => JSON.stringify(at))).size).toBe(2);
+    expect(boot.holds(keyOf(7), keyOf(17))).toEqual([false, false]);
+  });
+
   it("finds a grant that was damaged where the mint itself was told", async () => {
     boot = new Boot();
     boot.grant(keyOf(7));

@@ -2,16 +2,17 @@
  * The registry held against the contract's own state: a rolling sample, everything now and then, and the removals that
  * wait for a witness. What differs enters the ledger like an event, so that reorgs and refolds stay right.
  */
+import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, probeIds, type Reading, readTokens, sample } from "./chain/audit.ts";
+import { compare, type Observed, probeIds, type Reading, readTokens, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import type { Doubt } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
-import type { AccessEvent, BlockRef, TokenId, TokenState } from "./model.ts";
+import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, size, token } from "./registry/registry.ts";
 
@@ -48,18 +49,23 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isFrozen = isForked(agent);
   const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
-  let repairs = repair(agent, differences(ledger.registry, states, tip, false), signal);
-  // An addition must be final: an upstream that makes up a state must not admit anybody.
-  const missing = differences(ledger.registry, states, tip, true).flatMap((event) =>
-    event.kind === "observed" ? [event.tokenId] : [],
+  const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
+  const additions = await finalAdditions(agent, missing, signal);
+  // What the tip takes away stands behind what is final, and would take away the very key that is added there.
+  const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
+  const removals = differences(ledger.registry, states, tip, false).filter(
+    ({ tokenId }) => !isDeepStrictEqual(added.get(tokenId), states.get(tokenId)),
   );
-  if (missing.length > 0 && ledger.final.number >= 0 && !isFrozen) {
-    const final = agent.ledger;
-    const settled = await readTokens(agent.rpc, agent.settings.contract, missing, final.final, signal);
-    repairs += repair(agent, differences(final.settled, settled, final.final, true), signal);
-  }
+  const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
   return { repairs, isWhole: states.size === ids.length };
+}
+
+/** An addition must be final: an upstream that makes up a state must not admit anybody. */
+async function finalAdditions(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<Observed[]> {
+  const { final, settled } = agent.ledger;
+  if (ids.length === 0 || final.number < 0) return [];
+  return differences(settled, await readTokens(agent.rpc, agent.settings.contract, ids, final, signal), final, true);
 }
 
 /** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
@@ -74,11 +80,11 @@ function differences(
   states: ReadonlyMap<TokenId, TokenState>,
   block: BlockRef,
   mayAdd: boolean,
-): AccessEvent[] {
+): Observed[] {
   return compare({ get: (id) => token(registry, id) }, states, block, mayAdd);
 }
 
-function repair(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSignal): number {
+function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal): number {
   if (repairs.length === 0 || signal.aborted || agent.isRebuilding) return 0;
   const observed = observe(agent.ledger, repairs);
   // A reorg has taken the block that was read: the next audit reads another one.
@@ -88,7 +94,7 @@ function repair(agent: Agent, repairs: readonly AccessEvent[], signal: AbortSign
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
   // What the state itself says needs no other witness.
-  for (const repair of repairs) if (repair.kind === "observed") agent.witnessed.add(repair.tokenId);
+  for (const { tokenId } of repairs) agent.witnessed.add(tokenId);
   return repairs.length;
 }
 

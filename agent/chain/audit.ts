@@ -62,6 +62,8 @@ export async function readKeys(
   return keys;
 }
 
+export type Observed = Extract<AccessEvent, { kind: "observed" }>;
+
 /**
  * Pure: what differs, as events after the logs of `block`. `tokens` must be the registry after that very block.
  * `mayAdd`: the block is final.
@@ -71,8 +73,8 @@ export function compare(
   states: ReadonlyMap<TokenId, TokenState>,
   block: BlockRef,
   mayAdd: boolean,
-): AccessEvent[] {
-  const events: AccessEvent[] = [];
+): Observed[] {
+  const events: Observed[] = [];
   for (const [tokenId, state] of states) {
     const repair = repaired(tokens.get(tokenId), state, mayAdd);
     if (repair === undefined) continue;
