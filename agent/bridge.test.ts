@@ -19,6 +19,42 @@ function historyOnly(method: string, params: readonly unknown[], truth: Backend)
 /** The last block of a range of logs; not a number where they are asked for by block hash. */
 const lastOf = ([filter]: readonly unknown[]) => Number((filter as { toBlock?: string }).toBlock);
 
+describe("a history of several batches", { timeout: 60_000 }, () => {
+  /** The final blocks that were on disk while it was read. */
+  async function savedMeanwhile(clockStepMs: number): Promise<number> {
+    for (let crowd = 0; crowd < 6; crowd++) {
+      boot.grant(...Array.from({ length: 1_300 }, (_, i) => keyOf(100 + 1_300 * crowd + i)));
+      boot.chain.mine(100);
+    }
+    const saved = new Set<number | undefined>();
+    boot.lie((method, params, truth) => {
+      boot.clockMs += clockStepMs;
+      saved.add(boot.agent.savedLedger?.final.number);
+      return truth(method, params);
+    });
+    expect(await boot.poll()).toBeUndefined();
+    expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
+    return saved.size;
+  }
+
+  it("is saved at its first batch, and then no more than once a second", async () => {
+    boot = new Boot();
+    expect(await savedMeanwhile(0)).toBe(2);
+  });
+
+  it("is saved at every batch where they come slowly", async () => {
+    boot = new Boot();
+    expect(await savedMeanwhile(600)).toBeGreaterThan(3);
+  });
+
+  it("is saved at every batch while somebody is on the device, who may be taken off it", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    expect(await savedMeanwhile(0)).toBeGreaterThan(3);
+  });
+});
+
 describe("a poll that breaks off", () => {
   it("still takes away whoever was revoked until then", async () => {
     boot = new Boot();

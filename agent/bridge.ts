@@ -79,6 +79,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   const seenMs = agent.now().steadyMs;
   let steps = 0;
   let toldMs = seenMs;
+  let savedMs: number | undefined;
   try {
     for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
       steps++;
@@ -90,7 +91,9 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
       if (step.kind !== "history") continue;
       toldMs = tellProgress(agent, step.to.number, toldMs);
       await settleJudged(agent, seenMs);
-      if (!agent.isRebuilding) await save(agent);
+      if (agent.isRebuilding || !isWorthSaving(agent, savedMs)) continue;
+      await save(agent);
+      savedMs = agent.now().steadyMs;
     }
   } catch (error) {
     // What was read until then stands, and a revoke among it does not wait for the rest.
@@ -117,6 +120,13 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (unanswered !== undefined) throw unanswered;
   return { steps };
 }
+
+/** What a crash loses of a long history is read again; what it has taken off the device must not come back for that long. */
+function isWorthSaving({ running, now }: Agent, savedMs = Number.NEGATIVE_INFINITY): boolean {
+  return running.size > 0 || now().steadyMs - savedMs >= SAVED_EVERY_MS;
+}
+
+const SAVED_EVERY_MS = 1_000;
 
 /** The history is read again; the device keeps what it has until that has been done. */
 function startOver(agent: Agent): void {
