@@ -28,11 +28,12 @@ export async function settle(agent: Agent, ids: Iterable<TokenId>, seenMs?: numb
   else leaveToTend(agent);
 }
 
-/** All who have a peer that may have to go, first; of those who only gain one, no more than the device does at once. */
+/** All who have a peer that may have to go, first; of those who may gain one, no more than the device does at once. */
 function urgent(agent: Agent, news: ReadonlySet<TokenId>): readonly TokenId[] {
   if (news.size <= SLICE) return [...news];
   const order = removalsFirst(agent, news);
   const gaining = order.findIndex((id) => !agent.placed.has(id));
+  if (gaining >= 0 && !mayAdd(agent)) return order.slice(0, gaining);
   if (gaining < 0 || gaining + SLICE >= order.length) return order;
   leaveToTend(agent);
   return order.slice(0, gaining + SLICE);

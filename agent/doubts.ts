@@ -86,7 +86,8 @@ export function adoptDoubted(agent: Agent, found: DeviceState): void {
  * second of the window. What was decided and not done yet is not among it: a restart carries that out.
  */
 export function doubtsNote(agent: Agent): Record<string, string> {
-  const ids = new Set([...agent.doubtful.keys(), ...agent.waiting, ...agent.touched]);
+  // While a first history is read, everybody waits and nobody has a peer yet.
+  const ids = agent.placed.size === 0 ? [] : new Set([...agent.doubtful.keys(), ...agent.waiting, ...agent.touched]);
   const rows = [...ids].flatMap((id) => {
     const before = agent.placed.get(id);
     // A peer that is another token's by now stays with that one.
