@@ -173,7 +173,9 @@ export function rosterOf(rules: Rules): Roster {
 
   function queueOf({ token: { owner } }: Entry): Ranking<Entry> {
     if (rules.maxTokensPerOwner === 0) return places;
-    const queue = queues.get(owner) ?? emptyRanking(byRank, rules.maxTokensPerOwner);
+    const known = queues.get(owner);
+    if (known !== undefined) return known;
+    const queue = emptyRanking(byRank, rules.maxTokensPerOwner);
     queues.set(owner, queue);
     return queue;
   }
