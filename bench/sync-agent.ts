@@ -1,4 +1,5 @@
 /** The agent's parts as main.ts wires them, but for the device: without a token of its own a node adds nobody. */
+import "../agent/heap.ts";
 import { join } from "node:path";
 import { type Agent, newAgent } from "../agent/agent.ts";
 import { origin } from "../agent/chain/follower.ts";
