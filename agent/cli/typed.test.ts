@@ -13,6 +13,7 @@ describe("what people type", () => {
     [typedName, "alice-2", "alice-2"],
     [typedRole, "gateway", 2],
     [typedEndpoint, "[2001:db8::1]:51820", "[2001:db8::1]:51820"],
+    [typedEndpoint, "vpn.example.org:51820", "vpn.example.org:51820"],
     [typedEndpoint, "", ""],
     [typedIp, "9.9.9.9", "9.9.9.9"],
   ])("is read: %o %s", (read, text, value) => {
@@ -31,6 +32,8 @@ describe("what people type", () => {
     ["a name with a line break", typedName, "alice\n"],
     ["a role that there is not", typedRole, "owner"],
     ["an endpoint without a port", typedEndpoint, "vpn.example.org"],
+    ["an endpoint at which nobody else arrives", typedEndpoint, "127.0.0.1:51820"],
+    ["an endpoint on the link", typedEndpoint, "[fe80::1]:51820"],
     ["a name server's name", typedIp, "dns.example.org"],
     ["a second line", typedIp, "9.9.9.9\nPostUp = id"],
   ])("is refused with what was expected: %s", (_, read, text) => {

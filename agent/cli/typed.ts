@@ -9,6 +9,7 @@ import {
   parsePublicKey,
   parseTokenId,
   ROLES,
+  socketAddress,
   type TokenId,
 } from "../model.ts";
 
@@ -47,9 +48,14 @@ export function typedRole(text: string): number {
   return role;
 }
 
+/** Nodes dial no loopback, link-local or multicast address: it is refused before it is paid for. */
 export function typedEndpoint(text: string): string {
-  if (text === "" || parseEndpoint(text) !== undefined) return text;
-  throw new InvalidArgumentError("It must be host:port, such as vpn.example.org:51820 or [2001:db8::1]:51820.");
+  const { host = "", port = 0 } = parseEndpoint(text) ?? {};
+  const isDialable = host !== "" && (isIP(host) === 0 || socketAddress(host, port) !== undefined);
+  if (text === "" || isDialable) return text;
+  throw new InvalidArgumentError(
+    "It must be host:port as others can dial it, such as vpn.example.org:51820 or [2001:db8::1]:51820.",
+  );
 }
 
 export function typedIp(text: string): string {
