@@ -101,8 +101,8 @@ describe("which tokens are looked at", () => {
   it.each([
     ["an empty registry", [], 1, 16],
     ["an unbroken row", [1, 2, 3], 4, 19],
-    ["a row with a gap", [1, 2, 5, 6], 3, 18],
-    ["a row that begins late", [7, 8], 1, 16],
+    ["a row with a gap", [1, 2, 5, 6], 3, 20],
+    ["a row that begins late", [7, 8], 1, 18],
   ])("beyond the known ones: %s", (_, known, first, last) => {
     const probed = probeIds((id) => known.includes(Number(id)));
     expect([probed.at(0), probed.at(-1)].map(Number)).toEqual([first, last]);

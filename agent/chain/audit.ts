@@ -87,11 +87,11 @@ export function compare(
 /** As many tokens beyond those known are looked for at a time. */
 const PROBED = 16;
 
-/** The ids after the highest of an unbroken row from 1; `upTo` is known to be in it. */
+/** The lowest unknown ids from 1; up to `upTo` all are known. Not a row: what was revoked untold is unknown for good. */
 export function probeIds(isKnown: (id: TokenId) => boolean, upTo = 0n): TokenId[] {
-  let last = upTo;
-  while (isKnown((last + 1n) as TokenId)) last++;
-  return Array.from({ length: PROBED }, (_, i) => (last + 1n + BigInt(i)) as TokenId);
+  const ids: TokenId[] = [];
+  for (let id = (upTo + 1n) as TokenId; ids.length < PROBED; id = (id + 1n) as TokenId) if (!isKnown(id)) ids.push(id);
+  return ids;
 }
 
 /** A sample's usual size; ten of them see every token of a registry of a thousand. */
