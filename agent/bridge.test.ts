@@ -265,8 +265,11 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
     expect(await judged()).toEqual([true]);
     boot.clockMs += 2_000;
     expect(await judged()).toEqual([false]);
+    // Nobody is served, whatever the upstream answers: that is not ready.
+    expect([...boot.agent.faults.keys()]).toEqual(["chain.unreachable"]);
     boot.chain.mine(1);
     expect(await judged()).toEqual([true]);
+    expect(boot.agent.faults.size).toBe(0);
   });
 
   it("is any complete poll on a devnet, which makes no block of its own accord", async () => {

@@ -67,7 +67,12 @@ export async function judgeStaleness(agent: Agent): Promise<void> {
   const isTooStale = ageMs > limitSeconds * 1000;
   if (isTooStale === agent.isTooStale) return;
   agent.isTooStale = isTooStale;
-  agent.log.warn({ seconds: Math.floor(ageMs / 1000) }, isTooStale ? "access.suspended" : "access.resumed");
+  const seconds = Math.floor(ageMs / 1000);
+  agent.log.warn({ seconds }, isTooStale ? "access.suspended" : "access.resumed");
+  // An old head said again is no silence, and yet nobody is served: that is not ready.
+  const upstreams = agent.settings.rpcUrls.length;
+  if (isTooStale) report(agent, new AgentError({ code: "chain.unreachable", seconds, upstreams }));
+  else mended(agent, "chain.unreachable");
   await settle(agent, isTooStale ? [...agent.placed.keys()] : []);
   // Peers that were not ours to place go by a full pass.
   agent.tend.nudge();
