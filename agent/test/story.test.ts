@@ -122,7 +122,10 @@ class Walk {
   }
 
   #reorg(): void {
-    const depth = 1 + this.#pick(Math.min(8, this.#boot.chain.head - 3));
+    // Not the node's own grant: without that nobody is added.
+    const reach = this.#boot.chain.head - this.#blocks.findIndex((block) => block !== undefined);
+    if (reach === 0) return;
+    const depth = 1 + this.#pick(Math.min(8, reach));
     const shared = this.#boot.chain.head - depth;
     this.#steps.push(`reorg ${depth}`);
     this.#boot.chain.reorg(depth, depth + this.#pick(3));
