@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { auditAll, witnessRemovals } from "./auditing.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
+import type { Backend } from "./test/scripted-chain.ts";
 
 const KEYS = [1, 2, 3, 4, 5, 6, 7].map(keyOf);
 let boot: Boot;
@@ -62,13 +63,44 @@ describe("the sixth removal", () => {
 });
 
 describe("an audit", () => {
-  it("takes away whomever the contract no longer knows, however many, without a further witness", async () => {
+  const withoutLogs: Backend = (method, params) =>
+    method === "eth_getLogs" ? { result: [] } : boot.chain.answer(method, params);
+  /** Of a contract that never granted anything. */
+  const withoutTokens: Backend = (method, params) => {
+    if (method !== "eth_call") return boot.chain.answer(method, params);
+    return { error: { code: 3, message: "execution reverted", data: "0x" } };
+  };
+
+  it("takes away whomever the contract no longer knows, however many, when two upstreams say so", async () => {
     await revokeAll();
-    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    boot.upstreams.set("scripted", withoutLogs).set("other", withoutLogs);
     await boot.poll();
     expect(boot.held()).toHaveLength(7);
     await auditAll(boot.agent, boot.signal);
     expect(boot.held()).toEqual([]);
+  });
+
+  it("takes away no more at once by one upstream's word than logs do", async () => {
+    await revokeAll();
+    boot.upstreams.set("scripted", withoutLogs);
+    await boot.poll();
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.held()).toHaveLength(2);
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    await boot.until(() => boot.held().length === 0);
+    await stop(loop);
+  });
+
+  it.each(["scripted", "other"])("believes no state that one of two upstreams makes up (%s)", async (liar) => {
+    boot = new Boot();
+    boot.upstreams.set("other", boot.chain.answer);
+    boot.grant(...KEYS);
+    await boot.poll();
+    boot.upstreams.set(liar, withoutTokens);
+    for (let i = 0; i < 4; i++) await auditAll(boot.agent, boot.signal);
+    expect([boot.held().length, boot.agent.auditRepairs]).toEqual([7, 0]);
+    boot.upstreams.set(liar, boot.chain.answer);
   });
 
   it("finds a grant and a revoke that no upstream ever tells of", async () => {

@@ -53,12 +53,36 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const additions = await finalAdditions(agent, missing, signal);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
-  const removals = differences(ledger.registry, states, tip, false).filter(
+  const gone = differences(ledger.registry, states, tip, false).filter(
     ({ tokenId }) => !isDeepStrictEqual(added.get(tokenId), states.get(tokenId)),
   );
+  const removals = await seconded(agent, gone, at, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
   return { repairs, isWhole: states.size === ids.length };
+}
+
+/**
+ * One upstream that makes up a state must not take anybody away where there are others: of those that two agree on,
+ * nobody else needs to be asked. Where there is one, the limit of mass removal holds as it does for logs.
+ */
+async function seconded(
+  agent: Agent,
+  removals: readonly Observed[],
+  at: BlockRef,
+  signal: AbortSignal,
+): Promise<readonly Observed[]> {
+  const healthy = agent.rpc.upstreams().filter((upstream) => upstream.healthy);
+  if (removals.length === 0 || healthy.length < 2) return removals;
+  const ids = removals.map(({ tokenId }) => tokenId);
+  const readings = await Promise.all(
+    healthy.map(({ name }) => readTokens(agent.rpc, agent.settings.contract, ids, at, signal, { only: name })),
+  );
+  const agreed = removals.filter(
+    ({ tokenId, state }) => readings.filter((states) => isDeepStrictEqual(states.get(tokenId), state)).length >= 2,
+  );
+  for (const { tokenId } of agreed) agent.witnessed.add(tokenId);
+  return agreed;
 }
 
 /** An addition must be final: an upstream that makes up a state must not admit anybody. */
@@ -93,8 +117,6 @@ function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal)
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
-  // What the state itself says needs no other witness.
-  for (const { tokenId } of repairs) agent.witnessed.add(tokenId);
   return repairs.length;
 }
 

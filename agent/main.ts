@@ -204,10 +204,14 @@ function entriesIn(text: string | undefined): readonly unknown[] {
   }
 }
 
+/** However many heads an upstream announces, it is asked some fifty times a second at most. */
+const WAKE_MS = 20;
+
 async function wakeByHeads(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await agent.rpc.nextHead(signal);
     agent.poll.nudge();
+    await sleep(WAKE_MS, undefined, { signal }).catch(() => {});
   }
 }
 
