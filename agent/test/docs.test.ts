@@ -59,7 +59,7 @@ describe("a code of check", () => {
   const given = [...source.matchAll(/code: "([a-z][a-z.-]+)"/g)].map(([, code = ""]) => code);
   const page = read("docs/trouble.md");
   const section = page.slice(page.indexOf("## What check says"), page.indexOf("## check is content"));
-  const told = [...section.matchAll(/^\| (`[^|]*`) \|/gm)].flatMap(([, cell = ""]) =>
+  const told = [...section.matchAll(/^\| (`[^|]*`) *\|/gm)].flatMap(([, cell = ""]) =>
     [...cell.matchAll(/`([a-z.-]+)`/g)].map(([, code = ""]) => code),
   );
 
