@@ -42,6 +42,8 @@ const SETTINGS_MEND: ReadonlySet<FaultCode> = new Set<FaultCode>([
   "key.interface-differs",
 ]);
 const ACTION_MS = 60_000;
+/** However many heads an upstream announces, it is asked some fifty times a second at most. */
+const WAKE_MS = 20;
 
 const parsed = parseSettings(process.env);
 const log = createLog(
@@ -203,9 +205,6 @@ function entriesIn(text: string | undefined): readonly unknown[] {
     return [];
   }
 }
-
-/** However many heads an upstream announces, it is asked some fifty times a second at most. */
-const WAKE_MS = 20;
 
 async function wakeByHeads(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
