@@ -36,6 +36,8 @@ export class Inspection {
   /** What is wrong once the next agent is ready, and of what it has done on its way. */
   async whenReady(): Promise<string[]> {
     await this.#node.ready();
+    // Removals in doubt outlive a kill, and their witness is asked once the agent is ready.
+    await this.#node.hasApplied().catch(() => {});
     const problems = [...(await this.#node.wrongPeers()), ...(await this.#sessions())];
     await this.#node.settled();
     return [...problems, ...(await this.#leftOver()), ...this.#privateKey(), ...(await this.#conf())];
