@@ -210,13 +210,19 @@ export interface Peer {
 }
 
 // The u-coordinates of low order and their non-canonical twins; RFC 7748 section 5, https://cr.yp.to/ecdh.html#validate.
-const LOW_ORDER = new Set([
+const LOW_ORDER = [
   "00".repeat(32),
   `01${"00".repeat(31)}`,
   "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
   "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
   `ec${"ff".repeat(30)}7f`,
-]);
+];
+/** From the field's prime 2^255 − 19 up to 2^255 − 1; `wg pubkey` never prints one, nor one with the top bit set. */
+const BEYOND_FIELD = Array.from({ length: 19 }, (_, i) => `${(0xed + i).toString(16)}${"ff".repeat(30)}7f`);
+/** As they are spelt: canonical base64 has one way only. */
+const WEAK = new Set([...LOW_ORDER, ...BEYOND_FIELD].map((bytes) => Buffer.from(bytes, "hex").toString("base64")));
+/** Where the top bit of the last byte is set, in the last symbol but one that has bits of it. */
+const TOP_BIT = /^.{41}[I-PY-Za-fo-v4-9+/]/;
 /** 44 base64 characters whose last symbol carries no stray bits: exactly 32 bytes. */
 const CANONICAL_KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 
@@ -227,16 +233,8 @@ export type ParsedKey =
 export function parsePublicKey(text: string): ParsedKey {
   if (text === "") return { kind: "refused", code: "key.missing" };
   if (!CANONICAL_KEY.test(text)) return { kind: "refused", code: "key.malformed" };
-  const bytes = Buffer.from(text, "base64");
-  if (LOW_ORDER.has(bytes.toString("hex")) || !isCanonicalField(bytes)) return { kind: "refused", code: "key.weak" };
+  if (WEAK.has(text) || TOP_BIT.test(text)) return { kind: "refused", code: "key.weak" };
   return { kind: "key", key: text as PublicKey };
-}
-
-/** Below 2^255 − 19 with the top bit clear; `wg pubkey` never prints anything else. */
-function isCanonicalField(bytes: Buffer): boolean {
-  if ((bytes[31] ?? 0) > 0x7f) return false;
-  if (bytes[31] !== 0x7f || (bytes[0] ?? 0) < 0xed) return true;
-  return !bytes.subarray(1, 31).every((byte) => byte === 0xff);
 }
 
 /** Text that must not be shown; prints as `[secret]` wherever it lands. */
