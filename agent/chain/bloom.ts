@@ -5,7 +5,7 @@
  */
 import { keccak256 } from "ethers/crypto";
 import type { Address, Block, Hash } from "../model.ts";
-import type { RawLog } from "./questions.ts";
+import type { RawLog } from "./log-list.ts";
 
 /** How far an empty answer can be believed. */
 export type Emptiness = "sure" | "unlikely" | "unknown";

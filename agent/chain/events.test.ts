@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { type AccessEvent, type Address, type Hash, ROLES } from "../model.ts";
 import { strings } from "../test/scripted-contract.ts";
 import { decodeLogs, isInvalid, LIMITS, TOPIC, TOPICS, UNREADABLE } from "./events.ts";
-import type { RawLog } from "./questions.ts";
+import type { RawLog } from "./log-list.ts";
 
 const SIGNATURES = {
   grant: "NodeAccessGranted(uint256 indexed tokenId, string nodeId, address indexed owner, string wireguardPublicKey)",

@@ -14,7 +14,7 @@ import {
   type Said,
   type TokenId,
 } from "../model.ts";
-import type { RawLog } from "./questions.ts";
+import type { RawLog } from "./log-list.ts";
 
 /** keccak256 of each signature. `NodeAccessTransferred` only repeats a `Transfer`: not asked for. */
 export const TOPIC = {

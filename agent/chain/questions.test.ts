@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Address, Hash } from "../model.ts";
 import { blockByHash, blockByNumber, call, chainId, code, headOf, logs } from "./questions.ts";
-import { Malformed, RpcError } from "./reply.ts";
+import { Malformed, parseReply, RpcError } from "./reply.ts";
 import type { Question } from "./rpc.ts";
 
 const A = `0x${"aa".repeat(20)}` as Address;
@@ -16,9 +16,11 @@ const log = {
   ...{ transactionHash: hash("c1"), transactionIndex: "0x0", logIndex: "0x3", removed: false },
 };
 
+/** As a reply that holds it comes over the wire. */
 function read<T>(question: Question<T>, result: unknown): T | string {
+  const reply = parseReply(Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: 1, result })), question.read);
   try {
-    return question.parse(result);
+    return question.parse((reply as { result: unknown }).result);
   } catch (error) {
     if (error instanceof RpcError) return error.kind;
     if (error instanceof Malformed) return `refused: ${error.message}`;

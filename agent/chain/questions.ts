@@ -1,5 +1,6 @@
 /** Pure: every question that we ask a chain, each with its deadline and the shape that its answer must have. */
-import { type Address, type Block, type Hash, parseAddress, parseHash } from "../model.ts";
+import { type Address, type Block, type Hash, parseHash } from "../model.ts";
+import { LogList, type RawLog, readLogs } from "./log-list.ts";
 import { Malformed, RpcError } from "./reply.ts";
 import type { Question } from "./rpc.ts";
 
@@ -12,19 +13,6 @@ export type LogFilter = {
   /** Any of these first topics; all logs of the address without it. */
   readonly topics?: readonly Hash[];
 } & ({ readonly fromBlock: number; readonly toBlock: number } | { readonly blockHash: Hash });
-
-/** One log as an upstream tells it: shapes checked, order and content not. */
-export interface RawLog {
-  readonly address: Address;
-  /** At most four. */
-  readonly topics: readonly Hash[];
-  /** `0x` and an even number of hex digits, in lower or upper case. */
-  readonly data: string;
-  readonly blockNumber: number;
-  readonly blockHash: Hash;
-  readonly transactionHash: Hash;
-  readonly logIndex: number;
-}
 
 const STATE_MS = 3_000;
 const LOGS_MS = 10_000;
@@ -69,6 +57,7 @@ export function logs(filter: LogFilter): Question<readonly RawLog[]> {
     method: "eth_getLogs",
     params: [{ address: filter.address, ...topics, ...where }],
     deadlineMs: LOGS_MS,
+    read: readLogs,
     parse: (result) => logsIn(filter, result),
   };
 }
@@ -126,54 +115,16 @@ function block(result: unknown): Block {
 }
 
 function logsIn(filter: LogFilter, result: unknown): readonly RawLog[] {
-  if (!Array.isArray(result)) throw new Malformed("the logs are no list");
-  const found: RawLog[] = [];
-  const rawLog = logReader();
-  for (const item of result as readonly unknown[]) {
-    const log = rawLog(item);
-    if (log.address !== filter.address) continue;
+  if (!(result instanceof LogList)) throw new Malformed("the logs are no list");
+  return result.read().filter((log) => {
+    if (log.address !== filter.address) return false;
     const isInside =
       "blockHash" in filter
         ? log.blockHash === filter.blockHash
         : log.blockNumber >= filter.fromBlock && log.blockNumber <= filter.toBlock;
     if (!isInside) throw new Malformed("a log lies outside the blocks asked for");
-    found.push(log);
-  }
-  return found;
-}
-
-/** Of the logs of one list. */
-function logReader(): (item: unknown) => RawLog {
-  const [addressOf, eventOf] = [unrepeated(address), unrepeated(hash)];
-  const [blockHashOf, transactionOf] = [unrepeated(hash), unrepeated(hash)];
-  const topicOf = (topic: unknown, i: number) => (i === 0 ? eventOf : hash)(topic, "a log's topic");
-  return (item) => {
-    const fields = record(item, "a log");
-    // A removed log is news of a reorg, for subscriptions; in a list of what is canonical it contradicts itself.
-    if (fields["removed"] === true) throw new Malformed("a log is marked as removed");
-    const topics = fields["topics"];
-    if (!Array.isArray(topics) || topics.length > 4) throw new Malformed("a log's topics are no list of at most four");
-    return {
-      address: addressOf(fields["address"], "a log's address"),
-      topics: topics.map(topicOf),
-      data: evenHex(fields["data"], "a log's data"),
-      blockNumber: natural(fields["blockNumber"], "a log's block number"),
-      blockHash: blockHashOf(fields["blockHash"], "a log's block hash"),
-      transactionHash: transactionOf(fields["transactionHash"], "a log's transaction hash"),
-      logIndex: natural(fields["logIndex"], "a log's index"),
-    };
-  };
-}
-
-type Reading<T> = (value: unknown, what: string) => T;
-
-/** Neighbours in a list share most of their texts: one that equals the last is neither checked nor kept again. */
-function unrepeated<T>(read: Reading<T>): Reading<T> {
-  let last: { readonly value: unknown; readonly read: T } | undefined;
-  return (value, what) => {
-    if (last === undefined || last.value !== value) last = { value, read: read(value, what) };
-    return last.read;
-  };
+    return true;
+  });
 }
 
 function record(value: unknown, what: string): Readonly<Record<string, unknown>> {
@@ -194,19 +145,9 @@ function hash(value: unknown, what: string): Hash {
   return parsed;
 }
 
-function address(value: unknown, what: string): Address {
-  const parsed = typeof value === "string" ? parseAddress(value) : undefined;
-  if (parsed === undefined) throw new Malformed(`${what} is no 20 bytes of hex`);
-  return parsed;
-}
-
-function evenHex(value: unknown, what: string): string {
+function hex(value: unknown, what: string): string {
   if (typeof value !== "string" || value.length % 2 !== 0 || !/^0x[0-9a-fA-F]*$/.test(value)) {
     throw new Malformed(`${what} is no hex of whole bytes`);
   }
-  return value;
-}
-
-function hex(value: unknown, what: string): string {
-  return evenHex(value, what).toLowerCase();
+  return value.toLowerCase();
 }

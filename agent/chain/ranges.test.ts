@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import { DrawnChain, refusal } from "../test/drawn-chain.ts";
-import type { RawLog } from "./questions.ts";
+import type { RawLog } from "./log-list.ts";
 import { type AskRange, contradiction, rangeAsker, readRanges } from "./ranges.ts";
 import { newReach } from "./reach.ts";
 import { RpcError } from "./rpc.ts";

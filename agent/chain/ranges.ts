@@ -5,7 +5,8 @@
  */
 import { scheduler } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
-import { headOf, logs, type RawLog } from "./questions.ts";
+import type { RawLog } from "./log-list.ts";
+import { headOf, logs } from "./questions.ts";
 import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
 import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
 import { type Contract, hasWitness } from "./tip.ts";

@@ -64,6 +64,14 @@ export class Malformed extends Error {
   override readonly name = "Malformed";
 }
 
+/** A question's own way to read its replies; undefined for one that has to be parsed. */
+export type Read = (bytes: Buffer) => unknown;
+
+/** @throws Trouble malformed */
+export function parseReply(bytes: Buffer, read: Read | undefined): unknown {
+  return read?.(bytes) ?? parseJson(bytes);
+}
+
 /** @throws Trouble malformed */
 export function parseJson(bytes: Buffer): unknown {
   const refusal = scan(bytes);

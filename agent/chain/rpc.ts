@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import type { Pin } from "./identity.ts";
-import { RpcError, Trouble, type TroubleKind } from "./reply.ts";
+import { type Read, RpcError, Trouble, type TroubleKind } from "./reply.ts";
 import { stoppable, type Upstream, upstream } from "./upstream.ts";
 import { alarm } from "./wakeup.ts";
 
@@ -42,6 +42,8 @@ export interface Question<T> {
   readonly deadlineMs: number;
   /** A longer reply is refused unread; 8 MB without it, and over a WebSocket always. */
   readonly maxBytes?: number;
+  /** For replies that are long; `parse` is given what it makes of the result. */
+  readonly read?: Read;
   readonly parse: (result: unknown) => T;
   /** The chain's head, where the answer tells it. */
   head?(value: T): number;

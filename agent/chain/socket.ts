@@ -1,7 +1,7 @@
 /** JSON-RPC over one WebSocket: requests matched by id, subscription notices passed on, reconnected on demand. */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
-import { Trouble } from "./reply.ts";
+import { type Read, Trouble } from "./reply.ts";
 import {
   authorizationOf,
   MAX_REPLY_BYTES,
@@ -75,6 +75,7 @@ interface Line {
 }
 
 interface Waiting {
+  readonly read: Read | undefined;
   readonly resolve: (reply: unknown) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -108,7 +109,7 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
     closed.resolve();
   }
 
-  function ask({ id, text }: WireRequest, stop: AbortSignal): Promise<unknown> {
+  function ask({ id, text, read }: WireRequest, stop: AbortSignal): Promise<unknown> {
     if (hasEnded) return Promise.reject(new Trouble("connect", "the connection has just closed"));
     const sentAt = performance.now();
     lastId = Math.max(lastId, id);
@@ -117,7 +118,7 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
       if (waiting.delete(id) && isLate) doubtSince(sentAt);
     });
     return new Promise((resolve, reject) => {
-      waiting.set(id, { resolve, reject });
+      waiting.set(id, { read, resolve, reject });
       ws.send(text);
     });
   }
@@ -132,7 +133,9 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
   }
 
   async function take(bytes: Buffer): Promise<void> {
-    const reply = await parseInTurns(bytes);
+    // Whose reply it is shows only in it: what one of them reads in its own way, no other one takes for its result.
+    const read = [...waiting.values()].find((one) => one.read !== undefined)?.read;
+    const reply = await parseInTurns(bytes, read);
     const isObject = typeof reply === "object" && reply !== null;
     if (isObject && "method" in reply && !("id" in reply)) return events.onNotice(reply);
     const id = isObject && "id" in reply ? reply.id : undefined;

@@ -2,7 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { createGunzip } from "node:zlib";
-import { isErrorReply, parseJson, Trouble } from "./reply.ts";
+import { isErrorReply, parseJson, parseReply, type Read, Trouble } from "./reply.ts";
 
 /** What carries requests to one upstream; over HTTP here, over a WebSocket in `socket.ts`. */
 export interface Transport {
@@ -22,6 +22,8 @@ export interface WireRequest {
   readonly deadlineMs: number;
   /** Of the inflated reply; `MAX_REPLY_BYTES` at most and by default. */
   readonly maxBytes?: number | undefined;
+  /** Goes before the parser; undefined where the reply has to be parsed. */
+  readonly read?: Read | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -67,7 +69,7 @@ export function overHttp(url: URL): Transport {
         return turn;
       };
       try {
-        return await replyIn(await respond(request.text, stop), request.maxBytes ?? MAX_REPLY_BYTES, growing);
+        return await replyIn(await respond(request.text, stop), request, growing);
       } finally {
         turn?.then((leave) => leave());
       }
@@ -126,14 +128,15 @@ export function authorizationOf(url: URL): string | undefined {
 }
 
 /** @throws Trouble for every status but 200 that is not explained by a JSON-RPC error */
-async function replyIn(response: IncomingMessage, limit: number, growing: Growing): Promise<unknown> {
+async function replyIn(response: IncomingMessage, request: WireRequest, growing: Growing): Promise<unknown> {
+  const { read, maxBytes = MAX_REPLY_BYTES } = request;
   const status = response.statusCode ?? 0;
   const isError = status >= 400 && status !== 429 && status !== 503;
   if (status !== 200 && !isError) {
     response.destroy();
     throw refusalOf(status, response.headers["retry-after"]);
   }
-  if (!isError) return parseInTurns(await bodyOf(response, limit, growing));
+  if (!isError) return parseInTurns(await bodyOf(response, maxBytes, growing), read);
   try {
     const reply = parseJson(await bodyOf(response, MAX_ERROR_BYTES, growing));
     if (isErrorReply(reply)) return reply;
@@ -211,9 +214,9 @@ function queue(): () => Promise<() => void> {
 }
 
 /** 8 MB take some 30 ms to decode and scan and as long to parse; other work goes on in between. */
-export async function parseInTurns(bytes: Buffer): Promise<unknown> {
+export async function parseInTurns(bytes: Buffer, read?: Read): Promise<unknown> {
   if (bytes.length > LARGE_BYTES) await nextTurn();
-  const reply = parseJson(bytes);
+  const reply = parseReply(bytes, read);
   if (bytes.length > LARGE_BYTES) await nextTurn();
   return reply;
 }

@@ -108,14 +108,14 @@ export function upstream(options: UpstreamOptions): Upstream {
 
   /** One request, whoever answers it; `isProof` where an answer shows that the upstream is of use again. */
   async function put<T>(question: Question<T>, signal: AbortSignal | undefined, isProof = true): Promise<T> {
-    const { method, params, deadlineMs, maxBytes } = question;
+    const { method, params, deadlineMs, maxBytes, read } = question;
     stop.signal.throwIfAborted();
     const release = await door.enter(signal);
     const sentAt = performance.now();
     try {
       const id = ++requests;
       const text = JSON.stringify({ jsonrpc: "2.0", id, method, params });
-      const reply = await transport.exchange({ id, text, deadlineMs, maxBytes, signal });
+      const reply = await transport.exchange({ id, text, deadlineMs, maxBytes, read, signal });
       const value = parsed(question, resultOf(reply, id, method));
       if (question.head !== undefined) learnHead(question.head(value), sentAt);
       if (isProof) answered();

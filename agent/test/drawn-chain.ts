@@ -3,7 +3,7 @@
  * `-7` would revoke it; `a4..a90` is a long stretch. Blocks stay known once drawn; each upstream has its own head.
  */
 import { keccak256 } from "ethers";
-import type { RawLog } from "../chain/questions.ts";
+import type { RawLog } from "../chain/log-list.ts";
 import type { Rpc } from "../chain/rpc.ts";
 import type { AccessEvent, Address, Advance, Hash, Position } from "../model.ts";
 import { comparePositions, ZERO_HASH } from "../model.ts";

@@ -1,5 +1,5 @@
 /** An `Rpc` without a network over backends in memory; what they answer is judged by the real parsers. */
-import { resultOf, Trouble } from "../chain/reply.ts";
+import { parseReply, resultOf, Trouble } from "../chain/reply.ts";
 import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
 import { AgentError } from "../errors.ts";
 import type { Backend } from "./scripted-chain.ts";
@@ -19,8 +19,9 @@ export function rpcOver(
       for (const { name } of willing) {
         signal?.throwIfAborted();
         try {
-          const outcome = JSON.parse(JSON.stringify(await backendOf(name)(question.method, question.params)));
-          const result = resultOf({ jsonrpc: "2.0", id: 1, ...outcome }, 1, question.method);
+          const outcome = await backendOf(name)(question.method, question.params);
+          const bytes = Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: 1, ...outcome }));
+          const result = resultOf(parseReply(bytes, question.read), 1, question.method);
           return { value: question.parse(result), upstream: name };
         } catch (error) {
           const isTrouble = error instanceof Down || error instanceof Malformed || error instanceof Trouble;
