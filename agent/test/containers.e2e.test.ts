@@ -89,11 +89,14 @@ describe("one node, hardened", () => {
   const started: StartedTestContainer[] = [];
   const startHere = async (name: keyof typeof keys, lacks: readonly Lack[] = [], settings = {}) => {
     const key = { WIREGUARD_PRIVATE_KEY: keys[name].reveal() };
-    const node = await startNode(network, name, { lacks, settings: { ...key, ...settings } });
+    const node = await startNode(network, name, { tun, lacks, settings: { ...key, ...settings } });
     started.push(node);
     return node;
   };
+  // As some hosts have it: root's alone.
+  const tun = join(deployDir, "tun");
   beforeAll(async () => {
+    await run(["mknod", "-m", "0600", tun, "c", "10", "200"]);
     network = await new Network().start();
     chain = await startChain(network, "node-a:51820:gateway,node-b:51821:node");
   }, 60_000);

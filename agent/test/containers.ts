@@ -22,9 +22,9 @@ class Hardened extends GenericContainer {
     return this;
   }
 
-  asNode(lacks: readonly Lack[]): this {
+  asNode(tunOnHost: string, lacks: readonly Lack[]): this {
     const capabilities = ["NET_ADMIN", "SETUID", "SETGID", "SETPCAP"].filter((name) => !lacks.includes(name as Lack));
-    const tun = { PathOnHost: "/dev/net/tun", PathInContainer: "/dev/net/tun", CgroupPermissions: "rwm" };
+    const tun = { PathOnHost: tunOnHost, PathInContainer: "/dev/net/tun", CgroupPermissions: "rwm" };
     const sysctls = {
       "net.ipv6.conf.all.disable_ipv6": "0",
       "net.ipv6.conf.all.forwarding": "1",
@@ -44,15 +44,22 @@ export function startChain(network: StartedNetwork, nodes: string): Promise<Star
     .start();
 }
 
+export interface NodeOptions {
+  /** The device node that becomes the container's /dev/net/tun. */
+  readonly tun: string;
+  readonly lacks: readonly Lack[];
+  readonly settings: Readonly<Record<string, string>>;
+}
+
 /** Started, not waited for: what lacks something never gets ready. */
 export function startNode(
   network: StartedNetwork,
   name: string,
-  { lacks = [], settings = {} }: { lacks?: readonly Lack[]; settings?: Readonly<Record<string, string>> } = {},
+  { tun, lacks, settings }: NodeOptions,
 ): Promise<StartedTestContainer> {
   return (
     new Hardened("dstack-vpn-node:latest", name, network)
-      .asNode(lacks)
+      .asNode(tun, lacks)
       .withEnvironment({
         ...{ NODE_ID: name, NETWORK: "devnet", RPC_URL: "http://devnet:8545", ALLOWED_HOSTS: name },
         ...settings,

@@ -69,6 +69,8 @@ describe("a program that failed", () => {
   test.each([
     ["Unable to access interface: Operation not permitted", "device.missing-privilege", /NET_ADMIN for wg/],
     ["RTNETLINK answers: Operation not permitted", "device.missing-privilege", /cap_add: NET_ADMIN/],
+    ["Failed to create TUN device: permission denied", "device.missing-privilege", /leave to open \/dev\/net\/tun/],
+    ["Failed to create TUN device: operation not permitted", "device.missing-privilege", /NET_ADMIN/],
     [
       'Failed to create TUN device: CreateTUN("wg0") failed; /dev/net/tun does not exist',
       "device.missing-privilege",

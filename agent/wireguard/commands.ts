@@ -63,6 +63,14 @@ export function output(ended: Ended): string {
 function failure({ program, exit, stdout, stderr: said }: Ended): Fault {
   // wireguard-go logs its errors on standard output, behind a banner on standard error; nothing it prints is secret.
   const stderr = program === "wireguard-go" ? `${said}\n${stdout}` : said;
+  // Without the capability it is "not permitted"; this is the device's mode.
+  if (/TUN device: permission denied/.test(stderr)) {
+    return {
+      code: "device.missing-privilege",
+      need: "leave to open /dev/net/tun",
+      mend: "chmod 0666 /dev/net/tun on the host: what may be done with it takes NET_ADMIN anyway",
+    };
+  }
   if (/Operation not permitted|Permission denied|not capable|must be root/i.test(stderr)) {
     return {
       code: "device.missing-privilege",
