@@ -18,13 +18,14 @@ export function emptiness(block: Block, contract: Address, topics: readonly Hash
 }
 
 /**
- * Whether the block's bloom rules this log out. A blank one does so only on a chain that fills them, which `usesBlooms`
+ * Whether the block's bloom rules one of its logs out. A blank one does so only on a chain that fills them, which `usesBlooms`
  * tells of an earlier block.
  */
-export function denies(block: Block, log: RawLog, hasBlooms: boolean): boolean {
+export function denies(block: Block, logs: readonly RawLog[], hasBlooms: boolean): boolean {
   const bits = bitsOf(block);
   if (bits === undefined || isFull(bits) || (isBlank(bits) && !hasBlooms)) return false;
-  return ![log.address, ...log.topics].every((value) => holds(bits, value));
+  const values = new Set(logs.flatMap(({ address, topics }) => [address, ...topics]));
+  return ![...values].every((value) => holds(bits, value));
 }
 
 export function usesBlooms(block: Block): boolean {

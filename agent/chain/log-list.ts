@@ -96,9 +96,13 @@ type Lasts = Readonly<Record<"address" | "event" | "blockHash" | "transactionHas
 const last = (): Last => ({ at: -1, text: "" });
 
 function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
-  let [address, data, blockHash, transactionHash]: (string | undefined)[] = [];
-  let [blockNumber, logIndex]: (number | undefined)[] = [];
+  let address: string | undefined;
   let topics: Hash[] | undefined;
+  let data: string | undefined;
+  let blockNumber: number | undefined;
+  let blockHash: string | undefined;
+  let transactionHash: string | undefined;
+  let logIndex: number | undefined;
   if (!cursor.takes(json.OPEN_BRACE)) throw new Malformed("a log is no object");
   do {
     switch (cursor.member(OF_A_LOG)) {

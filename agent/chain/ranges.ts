@@ -30,7 +30,7 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
   let next = from;
   let isLight = true;
   while (next <= to || ahead.length > 0) {
-    while (next <= to && ahead.length < (reach.isSettled && isLight ? READ_AHEAD : 1)) {
+    while (next <= to && ahead.length < (!reach.isSettled ? 1 : isLight ? AHEAD : AHEAD_OF_LONG)) {
       const end = Math.min(to, next + reach.size - 1);
       const logs = whole(next, end, ask, reach);
       // Awaited in its turn; until then a failure is nobody's.
@@ -54,7 +54,6 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
       continue;
     }
     if (piece.to - piece.from + 1 === reach.size) grow(reach, logs.length, to - piece.to);
-    // Replies that wait in memory, parsed, are many times their size.
     isLight = logs.length < MANY_LOGS / 4;
     // Parsing, decoding and folding a long reply each take their turn, and leave one to others.
     if (!isLight) await scheduler.yield();
@@ -62,7 +61,10 @@ export async function* readRanges(from: number, to: number, ask: AskRange, reach
   }
 }
 
-const READ_AHEAD = 3;
+/** How many replies are asked for at once: so many that an upstream is at work while we are, and few that wait in memory. */
+const AHEAD = 3;
+const AHEAD_OF_LONG = 2;
+
 /**
  * Split and read again where the count looks like a limit; the union of both readings. Where it was none, the next range is
  * a little shorter: evenly spread logs would raise the same suspicion every time.

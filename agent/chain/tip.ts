@@ -113,8 +113,7 @@ export function objectionTo(
 ): string | undefined {
   habits.hasBlooms ||= usesBlooms(block);
   if (found.length > 0) {
-    const isDenied = found.some((log) => denies(block, log, habits.hasBlooms));
-    return contradiction(found) ?? (isDenied ? "the bloom rules a log out" : undefined);
+    return contradiction(found) ?? (denies(block, found, habits.hasBlooms) ? "the bloom rules a log out" : undefined);
   }
   const isUnlikely = emptiness(block, contract.address, contract.topics) === "unlikely";
   return isUnlikely ? "the bloom has logs and the answer none" : undefined;

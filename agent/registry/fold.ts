@@ -39,10 +39,11 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
         }
       }
     };
-    for (const event of events) {
+    for (const [i, event] of events.entries()) {
       if (event.kind === "invalid") continue;
       if (event.kind !== "owner-key-update") {
         const known = maps.records.get(event.tokenId);
+        if (known === undefined && isSaidAgain(event, events[i + 1])) continue;
         keep(known, outcome(maps, known, event));
         continue;
       }
@@ -52,6 +53,12 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
     }
   });
   return { registry: folded, touched };
+}
+
+/** A mint's Transfer right before the grant that names the same owner: most of a history is such pairs. */
+function isSaidAgain(event: AccessEvent, next: AccessEvent | undefined): boolean {
+  if (event.kind !== "transfer" || next?.kind !== "grant") return false;
+  return event.from === ZERO_ADDRESS && event.tokenId === next.tokenId && event.to === next.owner;
 }
 
 type OfOneToken = Exclude<AccessEvent, { kind: "owner-key-update" | "invalid" }>;

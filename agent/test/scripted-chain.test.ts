@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { decodeLogs } from "../chain/events.ts";
 import { blockByHash, headOf, logs } from "../chain/questions.ts";
+import { parseReply, resultOf } from "../chain/reply.ts";
 import type { Address, Hash } from "../model.ts";
 import { behind, cappedBlocks, flapping, frozen, type Json, lateLogs, silentCut } from "./rpc-lies.ts";
 import type { Call, Lie } from "./rpc-proxy.ts";
@@ -19,7 +20,12 @@ function made(style: "plain" | "full" = "full") {
   const told = async (lie: Lie, method: string, ...params: unknown[]) =>
     result(await lie({ method, params } as unknown as Call, chain.answer));
   const all = { address: contract.address as Address, fromBlock: 0, toBlock: 1_000_000 };
-  const events = async () => decodeLogs(logs(all).parse(await ask("eth_getLogs", logs(all).params[0])));
+  const events = async () => {
+    const { params, read, parse } = logs(all);
+    const outcome = await chain.answer("eth_getLogs", params);
+    const reply = parseReply(Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: 1, ...outcome })), read);
+    return decodeLogs(parse(resultOf(reply, 1, "eth_getLogs")));
+  };
   return { chain, contract, ask, told, events, everything: logs(all).params[0] };
 }
 
