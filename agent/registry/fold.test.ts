@@ -25,6 +25,8 @@ describe("fold", () => {
     ["a grant makes an active token of its owner, with their key", "grant 1 A k", "1 A k"],
     ["a grant without a key makes a token that waits for one", "grant 1 A -", "1 A -"],
     ["the mint's Transfer before the grant changes nothing", "transfer 1 A; grant 1 A k", "1 A k"],
+    ["a first owner is the owner, whomever the grant right after it names", "transfer 1 A; grant 1 B k", "1 A -"],
+    ["a Transfer right before the grant of another token counts", "transfer 1 A; grant 2 A k", "(1 A -), 2 A k"],
     ["the mint's Transfer after the grant changes nothing", "grant 1 A k; transfer 1 A", "1 A k"],
     ["a Transfer alone makes a record that is not active", "transfer 1 A", "(1 A -)"],
     [
