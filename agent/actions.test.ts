@@ -53,6 +53,24 @@ describe("a rollback", () => {
     }
   });
 
+  it("and its end are not undone by a restart either where the chain is silent", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.grant(B);
+    await boot.poll();
+    await boot.fullPass();
+    await rollback(boot.agent, undefined);
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    await resync(boot.agent, boot.signal);
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+
   it("to a generation that is not there changes nothing", async () => {
     boot = new Boot();
     await expect(rollback(boot.agent, 7)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });

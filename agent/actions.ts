@@ -2,6 +2,7 @@
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
+import { save } from "./bridge.ts";
 import { AgentError } from "./errors.ts";
 
 /**
@@ -20,6 +21,7 @@ export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repai
   const { repairs } = rebuilding ? { repairs: 0 } : await auditAll(agent, signal);
   await settle(agent, [...agent.waiting]);
   agent.tend.nudge();
+  await save(agent);
   return { repairs, rebuilding };
 }
 
@@ -46,5 +48,7 @@ export async function rollback(agent: Agent, wanted: number | undefined): Promis
   agent.journal.add("rollback", { generation });
   await settle(agent, [...agent.placed.keys()]);
   agent.tend.nudge();
+  // Not with the next poll: a chain that does not answer puts that off, and a crash meanwhile would let go of the hold.
+  await save(agent);
   return { generation };
 }
