@@ -211,6 +211,19 @@ describe("a removal that was decided and that the chain has taken back", () => {
 });
 
 describe("ten minutes of removals", () => {
+  it.each(["[k1796004935,5]]", "[[1796004935,-1]]", "[[1796004935,4e9]]", "[[null]]", "[7]", "7"])(
+    "are forgotten where a disk has made %s of them, and nobody is cut by it",
+    async (removals) => {
+      await seen(() => revoke(...ids.slice(0, 5)));
+      for (const name of ["removals", "doubts"]) await boot.agent.store.save(boot.agent.ledger, { [name]: removals });
+      await boot.restart();
+      await boot.fullPass();
+      expect(boot.holds(...KEYS.slice(5))).toEqual([true, true]);
+      await seen(() => revoke(...ids.slice(5)));
+      expect(boot.held()).toEqual([]);
+    },
+  );
+
   it("go on over restarts", async () => {
     await seen(() => revoke(...ids.slice(0, 3)));
     await boot.restart();

@@ -50,7 +50,9 @@ export function doubtedBefore({ store, now }: Pick<Parts, "store" | "now">): Dou
   const { steadyMs, wallMs } = now();
   const entries = rowsIn(store.note(DOUBTS)).flatMap(entryOf);
   const removals = rowsIn(store.note(REMOVALS)).flatMap(([second, count]) =>
-    Array<number>(Number(count)).fill(steadyMs - Math.max(0, wallMs - Number(second) * 1000)),
+    isWhole(second) && isWhole(count) && count <= MAX_PEERS
+      ? Array<number>(count).fill(steadyMs - Math.max(0, wallMs - second * 1000))
+      : [],
   );
   return {
     placed: new Map(entries.map(({ id, key, owner }) => [id, { key, owner }])),
@@ -134,8 +136,19 @@ interface Entry {
   readonly from: string | undefined;
 }
 
-/** Written by an agent like this one, in a database that checks itself. */
-const rowsIn = (note: string | undefined): readonly (readonly unknown[])[] => JSON.parse(note || "[]");
+/** Written by an agent like this one; but SQLite does not see a bit that a disk has flipped within a text. */
+function rowsIn(note: string | undefined): readonly (readonly unknown[])[] {
+  try {
+    const rows: unknown = JSON.parse(note || "[]");
+    return Array.isArray(rows) ? rows.filter((row) => Array.isArray(row)) : [];
+  } catch {
+    return [];
+  }
+}
+
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+/** What a device holds, and so what may go in one second. */
+const MAX_PEERS = 65_536;
 
 const DOUBTS = "doubts";
 const REMOVALS = "removals";
