@@ -21,7 +21,7 @@ import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { firewall } from "./wireguard/firewall.ts";
 import { succeed, succession } from "./wireguard/gateways.ts";
-import type { WantedInterface } from "./wireguard/interface.ts";
+import type { Ensured, WantedInterface } from "./wireguard/interface.ts";
 
 /** Full passes until the signal aborts. A failure is told, remembered and tried again, sooner at first. */
 export async function tendDevice(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -71,7 +71,8 @@ export function intervalMs({ settings, lastRead }: Agent): number {
 
 export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void> {
   const { self } = agent.roster;
-  await reconcileInterface(agent);
+  const { unsettled } = await reconcileInterface(agent);
+  let flaw: AgentError | undefined;
   const startedMs = agent.now().steadyMs;
   agent.changedMeanwhile = new Set();
   try {
@@ -79,7 +80,7 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     // Of what comes again with every pass; what is mended is not.
     const tookMs = Math.min(agent.now().steadyMs - startedMs, slowestMs(found));
     if (agent.isCaughtUp && !agent.isTrusted && !agent.isRebuilding) await gainTrust(agent, found, signal);
-    await exclusively(agent, () => takeOver(agent, found));
+    flaw = (await exclusively(agent, () => takeOver(agent, found))) ?? unsettled;
     // Names resolve anew, roles change: nodes and gateways are few.
     for (const id of agent.nodes.keys()) agent.waiting.add(id);
     const outcome = await settleWaiting(agent);
@@ -88,11 +89,14 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
     const after = await mend(agent, found, signal);
     if (outcome.kind === "rolled-back") throw outcome.error;
     // Ours may have become another token, whose addresses the interface does not have yet.
-    agent.isVerified = isSameSelf(agent.roster.self, self) && !agent.hasCrowd && !hasUnjudged(agent, after);
+    const isSettled = flaw === undefined && isSameSelf(agent.roster.self, self);
+    agent.isVerified = isSettled && !agent.hasCrowd && !hasUnjudged(agent, after);
     observe(agent, after, tookMs);
   } finally {
     agent.changedMeanwhile = undefined;
   }
+  // Last: who may use the device does not wait for its port, nor for an address that the host refuses.
+  if (flaw !== undefined) throw flaw;
   await writeGeneration(agent, signal);
   void refreshEndpoints(agent);
 }
@@ -100,13 +104,20 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
 /** A reading that took longer than this, by far too long for its size, met a busy moment: it does not put off the next. */
 const slowestMs = ({ peers }: DeviceState) => 30 + peers.size / 50;
 
-/** The interface as it was found becomes ours, with its peers the first time. */
-async function takeOver(agent: Agent, found: DeviceState): Promise<void> {
-  tellReconciled(agent, await agent.device.restore(found, agent.settings.listenPort), agent.hasAdopted);
+/** The interface as it was found becomes ours, with its peers the first time. @returns why its port is not */
+async function takeOver(agent: Agent, found: DeviceState): Promise<AgentError | undefined> {
+  let stolen: AgentError | undefined;
+  try {
+    tellReconciled(agent, await agent.device.restore(found, agent.settings.listenPort), agent.hasAdopted);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.fault.code !== "device.port-in-use") throw error;
+    stolen = error;
+  }
   if (!agent.hasAdopted) meetNodes(agent, found);
   chooseGateway(agent, found);
   if (!agent.hasAdopted) adopt(agent, found);
   agent.hasAdopted = true;
+  return stolen;
 }
 
 /** Off the path: name servers may take as long as they like. */
@@ -116,7 +127,7 @@ async function refreshEndpoints(agent: Agent): Promise<void> {
   if (changed.size > 0) agent.tend.nudge();
 }
 
-async function reconcileInterface(agent: Agent): Promise<void> {
+async function reconcileInterface(agent: Agent): Promise<Ensured> {
   const { settings, roster, overlay } = agent;
   const { self } = roster;
   if (self.kind === "found") {
@@ -137,7 +148,8 @@ async function reconcileInterface(agent: Agent): Promise<void> {
     ...{ mtu: settings.mtu, addresses: agent.ownAddresses, routes: overlay, listenPort: settings.listenPort },
     ...{ firewall: firewall(rules), forwards: isGateway || settings.exit },
   };
-  const { isNew, repairs, faults } = await agent.device.ensure(wanted);
+  const ensured = await agent.device.ensure(wanted);
+  const { isNew, repairs, faults } = ensured;
   for (const fault of faults) {
     if (agent.lacks.some(({ code }) => code === fault.code)) continue;
     agent.log.warn({ ...fault, detail: describe(fault) }, fault.code);
@@ -146,6 +158,7 @@ async function reconcileInterface(agent: Agent): Promise<void> {
   tellReconciled(agent, repairs, agent.isVerified || (isNew && agent.hasAdopted));
   // Who shakes hands on the new one is known again before that could be lost, too.
   if (isNew) agent.tend.nudge(RECOVERY_MS);
+  return ensured;
 }
 
 function tellReconciled(agent: Agent, repairs: readonly string[], isDrift: boolean): void {

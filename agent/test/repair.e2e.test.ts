@@ -9,6 +9,8 @@ import type { Member } from "./lab/member.ts";
 import { configOf, LabNode } from "./lab/node.ts";
 import { reaches } from "./lab/ping.ts";
 
+/** Where the port is free; the node has it otherwise. */
+const BIND_UDP = 'require("dgram").createSocket("udp4").on("error", () => {}).bind(51820); setInterval(() => {}, 1000)';
 const FOREIGN = Buffer.alloc(32, "foreign").toString("base64");
 
 let lab: Lab;
@@ -138,6 +140,25 @@ describe("by the next full pass", () => {
     await hurt(command);
     await mended(before);
     expect(await journal()).toContain("drift-repair");
+  });
+
+  test.each([
+    ["its port is another's", "wg set wg0 listen-port 7777", "device.port-in-use"],
+    ["its interface may have no IPv6", "echo 1 > /proc/sys/net/ipv6/conf/wg0/disable_ipv6", "device."],
+  ])("it mends the peers also while %s, and the rest when that is over", async (_, command, code) => {
+    const before = await world();
+    await hurt(command);
+    await using thief = node.host.start([process.execPath, "-e", BIND_UDP]);
+    await hurt('wg set wg0 peer "$FOREIGN" allowed-ips 10.213.0.3/32');
+    await until("the lack to be told", 10_000, async () =>
+      (await agent.get("/ready")).reasons.some((reason: { code: string }) => reason.code.startsWith(code)),
+    );
+    const peers = async () => (await node.host.wg("allowed-ips")).map(([key, ips]) => `${key} ${ips}`).join("\n");
+    await until("the foreign peer to go", 20_000, async () => !(await peers()).includes(FOREIGN));
+    expect(await peers()).toContain("10.213.0.3/32");
+    await thief.end();
+    await hurt("echo 0 > /proc/sys/net/ipv6/conf/wg0/disable_ipv6");
+    await mended(before);
   });
 
   it("it leaves the endpoint of a peer that roamed alone", async () => {

@@ -23,10 +23,13 @@ export interface Device {
   apply(changes: readonly Change[]): Promise<void>;
   /**
    * Makes the interface, or adopts the one that is ours, and mends what differs around the peers: link, addresses, routes,
-   * firewall, forwarding. @throws AgentError when there is no interface to work with; lesser things are in its `faults`
+   * firewall, forwarding. @throws AgentError when there is no interface to work with; lesser things are in its result
    */
   ensure(wanted: WantedInterface): Promise<Ensured>;
-  /** Puts private key, port and mark back where `found` has others: of an interface that `ensure` has returned for. */
+  /**
+   * Puts private key, port and mark back where `found` has others: of an interface that `ensure` has returned for.
+   * @throws AgentError device.port-in-use where another has the port, and then the rest is back
+   */
   restore(found: DeviceState, listenPort: number): Promise<string[]>;
   /** Forgets the connections of addresses that lost their peer, which the host's NAT might carry on. Never throws; slow. */
   forget(addresses: readonly Cidr[]): Promise<void>;

@@ -27,6 +27,8 @@ export interface Ensured {
   readonly repairs: readonly string[];
   /** What is lacking and leaves the tunnel working. */
   readonly faults: readonly Fault[];
+  /** Why link, addresses or routes are not as wanted yet. Peers can be given and taken all the same. */
+  readonly unsettled?: AgentError | undefined;
 }
 
 export interface DeviceOptions {
@@ -73,16 +75,17 @@ export class Interface {
       if (overlap !== undefined) faults.push(overlap);
     }
     faults.push(...(await this.#guard(wanted, listing, repairs)));
-    await this.#settle(link, wanted, repairs);
-    return { isNew, repairs, faults };
+    const unsettled = await this.#settle(link, wanted, repairs).then(() => undefined, refusal);
+    return { isNew, repairs, faults, unsettled };
   }
 
   /** `Device.restore` */
   async restore(found: DeviceState, listenPort: number): Promise<string[]> {
     const repairs: string[] = [];
-    const words = found.listenPort === listenPort ? [] : ["listen-port", `${listenPort}`];
+    const isMoved = found.listenPort !== listenPort;
     // Asked first, because wireguard-go lets go of the port it has before it finds the other one taken.
-    if (words.length > 0 && (await isUdpPortTaken(listenPort))) throw portInUse({ listenPort });
+    const isTaken = isMoved && (await isUdpPortTaken(listenPort));
+    const words = isMoved && !isTaken ? ["listen-port", `${listenPort}`] : [];
     if (found.publicKey !== this.#options.privateKey.publicKey) {
       await this.#configure(words, listenPort);
       repairs.push("set the private key");
@@ -91,11 +94,12 @@ export class Interface {
       if (isPortTaken(ended)) throw portInUse({ listenPort });
       output(ended);
     }
-    if (found.listenPort !== listenPort) repairs.push(`listen on port ${listenPort}`);
+    if (words.length > 0) repairs.push(`listen on port ${listenPort}`);
     if (found.isMarked) {
       output(await this.#run("wg", ["set", this.#name, "fwmark", "off"]));
       repairs.push("take the firewall mark off");
     }
+    if (isTaken) throw portInUse({ listenPort });
     return repairs;
   }
 
@@ -283,6 +287,11 @@ export class Interface {
     if (failed !== undefined) output(failed);
     throw new AgentError({ code: "device.unverified", differences: 1 });
   }
+}
+
+function refusal(error: unknown): AgentError {
+  if (error instanceof AgentError) return error;
+  throw error;
 }
 
 /** Longer, and the pass is tried again later. */
