@@ -22,7 +22,7 @@ import { createMetrics } from "./observe/metrics.ts";
 import { serve } from "./observe/server.ts";
 import { addressPlan } from "./registry/addresses.ts";
 import { emptyLedger, trail } from "./registry/ledger.ts";
-import { openStore } from "./registry/store.ts";
+import { type Identity, openStore, openUnwritable } from "./registry/store.ts";
 import { snapshot } from "./snapshot.ts";
 import { fullPass, tendDevice } from "./tend.ts";
 import { openDevice } from "./wireguard/device.ts";
@@ -102,8 +102,10 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
   const isKnownHost = async () =>
     (await files.evidence()) ??
     [databasePath, `/sys/class/net/${settings.interfaceName}`].find((path) => existsSync(path));
+  // Asked first: what fails to make a database may leave the beginning of one.
+  const hasRun = (await isKnownHost()) !== undefined;
   const privateKey = settings.privateKey ?? (await loadPrivateKey(join(settings.stateDir, "private.key"), isKnownHost));
-  const { store, ledger, corrupt } = openStore(databasePath, { chainId, contract });
+  const { store, ledger, fault } = openLedger(databasePath, { chainId, contract }, hasRun);
   const journal = createJournal({ now: Date.now, restored: entriesIn(store.note("journal")) });
   journal.add("start", { version });
 
@@ -130,7 +132,7 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
   await holdAgain(agent);
   // A backup may be newer than the newest that can be read: no number comes twice.
   agent.generation = Math.max(agent.generation, (await files.list())[0]?.generation ?? 0);
-  if (corrupt !== undefined) report(agent, corrupt);
+  if (fault !== undefined) report(agent, fault);
   if (!hasIpv6) report(agent, new AgentError({ code: "address.no-ipv6" }));
   const server = await serve({
     ...{ host: settings.httpHost, port: settings.httpPort, allowedHosts: settings.allowedHosts },
@@ -147,6 +149,17 @@ async function wire(settings: Settings, log: Log): Promise<{ agent: Agent; close
     await store.close();
   };
   return { agent, close };
+}
+
+/** Who was let in by a node that has run before must go when the chain says so, whatever its disk does. */
+function openLedger(path: string, identity: Identity, hasRun: boolean) {
+  try {
+    const { corrupt: fault, ...opened } = openStore(path, identity);
+    return { ...opened, fault };
+  } catch (error) {
+    if (!hasRun || !(error instanceof AgentError) || error.fault.code !== "store.unsaved") throw error;
+    return { ...openUnwritable(path, identity), fault: error };
+  }
 }
 
 /** The registry's last state is on the device before the chain is asked. @throws AgentError what only settings mend */

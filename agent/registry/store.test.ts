@@ -1,6 +1,16 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -11,7 +21,7 @@ import { AgentError, type FaultCode } from "../errors.ts";
 import { type AccessEvent, type Address, type Advance, ZERO_HASH } from "../model.ts";
 import { blocks, drawn, events, hashOf, id, keyOf } from "../test/drawn-tokens.ts";
 import { advance, emptyLedger, type Ledger, observe, trail } from "./ledger.ts";
-import { type Identity, openStore } from "./store.ts";
+import { type Identity, openStore, openUnwritable } from "./store.ts";
 
 const identity: Identity = { chainId: 31337, contract: `0x${"c0".repeat(20)}` as Address, genesis: hashOf(0) };
 const start = emptyLedger({ number: -1, hash: ZERO_HASH });
@@ -454,6 +464,60 @@ describe("a crash", () => {
       expect(ledger?.settled.maps.records.size ?? 0).toBe(final < 0 ? 0 : 3_000);
     }
   }, 20_000);
+});
+
+describe("a file that cannot be opened for writing", () => {
+  /** As on a disk that lets nobody write: what is at the path is not to be had. */
+  const away = () => {
+    renameSync(path, `${path}.away`);
+    mkdirSync(path);
+  };
+  const back = () => {
+    rmdirSync(path);
+    renameSync(`${path}.away`, path);
+  };
+
+  it("is read as it is, its log included, and goes on with the first save that can", async () => {
+    const first = child(`
+      const { store } = openStore(path, identity);
+      await store.save(history(start, "grant 1 A k; grant 2 B l", 1), { held: "3" });
+      say("saved");
+      await sleep(60_000);
+    `);
+    await first.told.next();
+    await killed(first.process);
+    const { store, ledger = start } = openUnwritable(path, identity);
+    expect(drawn(ledger.registry)).toBe("1 A k, 2 B l");
+    expect([store.note("held"), store.genesis]).toEqual(["3", identity.genesis]);
+    const next = history(ledger, "revoke 1", 2);
+    away();
+    await expect(store.save(next)).rejects.toMatchObject({ fault: { code: "store.unsaved" } });
+    back();
+    await store.save(next, { held: "" });
+    await store.close();
+    const again = openStore(path, identity);
+    expect(drawnLedger(again.ledger)).toBe(drawnLedger(next));
+    expect(again.store.note("held")).toBe("");
+    await again.store.close();
+  });
+
+  it("is set aside where it turns out to be rubbish, and begun where there is none", async () => {
+    for (const text of [undefined, "rubbish".repeat(500)]) {
+      if (text !== undefined) writeFileSync(path, text);
+      const { store, ledger } = openUnwritable(path, identity);
+      expect(ledger).toBeUndefined();
+      const next = history(start, "grant 1 A k", 1);
+      await store.save(next).catch(() => store.save(next));
+      await store.close();
+      expect(drawnLedger(await reopened())).toBe(drawnLedger(next));
+    }
+    expect(readdirSync(directory)).toContain("ledger.db.corrupt-1");
+  });
+
+  it("is refused where it is another chain's", async () => {
+    await saved(history(start, "grant 1 A k", 1));
+    expect(faultOf(() => openUnwritable(path, { ...identity, chainId: 1 }))).toBe("store.other-chain");
+  });
 });
 
 describe("a disk that takes no more", () => {

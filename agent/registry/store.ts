@@ -2,8 +2,18 @@
  * The ledger on disk: one SQLite file, one transaction per save, one writer. What is read back is parsed as strictly as
  * anything from outside, and a file that cannot be used is set aside, never deleted.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
@@ -48,28 +58,59 @@ export interface Opened {
 /** @throws AgentError `store.locked`, `store.other-chain`, `store.unsaved` (it can be neither read nor made) */
 export function openStore(path: string, identity: Identity): Opened {
   try {
-    return { ...opened(path, identity), corrupt: undefined };
+    const { held, ledger } = opened(path, identity);
+    return { store: storeOf(held), ledger, corrupt: undefined };
   } catch (error) {
     const corrupt = faultOf(error, path, "opening");
     if (corrupt.fault.code !== "store.corrupt") throw corrupt;
     try {
       setAside(path);
-      return { ...opened(path, identity), corrupt };
+      const { held, ledger } = opened(path, identity);
+      return { store: storeOf(held), ledger, corrupt };
     } catch (again) {
       throw faultOf(again, path, "opening");
     }
   }
 }
 
-function opened(path: string, identity: Identity): Omit<Opened, "corrupt"> {
+/**
+ * For a node that must go on where `openStore` has failed with `store.unsaved`: what is on the disk, as far as it can be
+ * read, and a store that opens the file with the first save that can. @throws AgentError `store.other-chain`
+ */
+export function openUnwritable(path: string, identity: Identity): Omit<Opened, "corrupt"> {
+  const { genesis, notes, ledger } = readCopy(path, identity) ?? { notes: new Map() };
+  const reached = { ...identity, genesis: identity.genesis ?? genesis };
+  const held: Held = { path, identity: reached, db: undefined, isUnreached: true, notes, saved: undefined };
+  return { store: storeOf(held), ledger };
+}
+
+/** SQLite reads nothing where it may not write beside it; a copy elsewhere it does. */
+function readCopy(path: string, identity: Identity) {
+  let directory: string | undefined;
+  try {
+    directory = mkdtempSync(join(tmpdir(), "dstack-vpn-"));
+    const copy = join(directory, "ledger.sqlite");
+    for (const end of ["", "-wal"]) if (existsSync(path + end)) copyFileSync(path + end, copy + end);
+    const { held, ledger } = opened(copy, identity);
+    held.db?.close();
+    return { genesis: held.identity.genesis, notes: held.notes, ledger };
+  } catch (error) {
+    if (error instanceof AgentError && error.fault.code === "store.other-chain") throw error;
+    return undefined;
+  } finally {
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function opened(path: string, identity: Identity): { held: Held; ledger: Ledger | undefined } {
   mkdirSync(dirname(path), { recursive: true });
   const db = connect(path, identity);
   try {
     const genesis = checkIdentity(db, path, identity);
     const ledger = readLedger(db);
     const notes = textsIn(db, "notes");
-    const held = { path, identity: { ...identity, genesis }, db, notes, saved: ledger && savedOf(ledger) };
-    return { store: storeOf(held), ledger };
+    const saved = ledger && savedOf(ledger);
+    return { held: { path, identity: { ...identity, genesis }, db, isUnreached: false, notes, saved }, ledger };
   } catch (error) {
     db.close();
     throw error;
@@ -80,9 +121,11 @@ function opened(path: string, identity: Identity): Omit<Opened, "corrupt"> {
 interface Held {
   readonly path: string;
   identity: Identity;
-  /** Undefined after corruption, until the next save has made a new file. */
+  /** Undefined after corruption, until the next save has made a new file, and while the file is out of reach. */
   db: DatabaseSync | undefined;
-  readonly notes: Map<string, string>;
+  /** What is there is none of the corrupt: it goes on once it can be opened. */
+  isUnreached: boolean;
+  notes: Map<string, string>;
   saved: Saved | undefined;
 }
 
@@ -110,11 +153,13 @@ function storeOf(held: Held): Store {
 
 async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, string>>): Promise<void> {
   try {
+    if (held.isUnreached) Object.assign(held, opened(held.path, held.identity).held);
     held.db ??= renewed(held);
     await transact(held.db, writes(held.saved, ledger, held.identity.genesis, notes));
   } catch (error) {
     const fault = faultOf(error, held.path, "saving");
     if (fault.fault.code === "store.corrupt") {
+      held.isUnreached = false;
       held.db?.close();
       held.db = undefined;
       held.saved = undefined;

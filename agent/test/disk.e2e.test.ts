@@ -150,6 +150,26 @@ describe("revokes reach the device, and the node says what is wrong, while", () 
     await on(mend);
   });
 
+  test.each([
+    ["read-only at the start", "mount -o remount,ro /run/state", "mount -o remount,rw /run/state"],
+    [
+      "full at the start and the database gone",
+      "rm ledger.sqlite*; head -c 16m /dev/zero > /run/state/full || true",
+      "rm /run/state/full",
+    ],
+  ])("the state's disk is %s", async (_, damage, mend) => {
+    await agent.end("SIGKILL");
+    await on(`cd /run/state; ${damage}`);
+    await start();
+    await grantAndRevoke();
+    await says("store.unsaved");
+    expect(await agent.status("/health")).toBe(200);
+    await on(mend);
+    await until("the database to be saved", 20_000, async () => (await agent.get("/health")).status === "healthy");
+    await agent.end("SIGKILL");
+    await start();
+  });
+
   it("the configuration's disk hangs, and so does not the node's end", async () => {
     await agent.end();
     const hang = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=600000000", "-P", "/run/config/.wg0.conf.tmp"];
