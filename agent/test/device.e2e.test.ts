@@ -645,6 +645,25 @@ describe("the host around it", () => {
     expect(await sh("ip -o link show; nft list tables")).not.toMatch(/wg0|dstack/);
   });
 
+  it("is left without the table also where somebody has deleted the interface", async () => {
+    await device.ensure(wanted);
+    await sh("ip link del wg0");
+    await device.remove();
+    expect(await sh("nft list tables")).toBe("");
+  });
+
+  it("is left without the interface also where nft cannot be run", async () => {
+    const nft = (await sh("readlink -f $(command -v nft)")).trim();
+    await sh(`mount --bind /dev/null ${nft}`);
+    try {
+      expect((await device.ensure(wanted)).faults).not.toEqual([]);
+      expect(await faultOf(device.remove())).toBeUndefined();
+      expect(await sh("ip -o link show")).not.toContain("wg0");
+    } finally {
+      await sh(`umount ${nft}`);
+    }
+  });
+
   it("keeps both where they are another's", async () => {
     await sh(`${BARE}; wg genkey > /run/k; wg set wg0 private-key /run/k`);
     await device.remove();

@@ -111,9 +111,9 @@ export class Interface {
   /** `Device.remove` */
   async remove(): Promise<void> {
     const link = await this.#link();
-    if (link === undefined || link.index !== this.#index) return;
-    output(await this.#run("ip", ["link", "del", "dev", this.#name]));
-    await this.#run("nft", ["delete", "table", ...TABLE.split(" ")]);
+    if (link !== undefined && link.index !== this.#index) return;
+    if (link !== undefined) output(await this.#run("ip", ["link", "del", "dev", this.#name]));
+    if (this.#firewall !== undefined) await this.#run("nft", ["delete", "table", ...TABLE.split(" ")]);
   }
 
   get #name(): string {
