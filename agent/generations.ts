@@ -11,9 +11,10 @@ const PATIENCE_MS = 3_000;
 
 /**
  * Writes a generation where something was applied since the last one, or where somebody changed the file.
- * Never throws: a disk that fails or hangs leaves the agent degraded, and is asked again by the next pass.
+ * Never throws: a disk that fails or hangs leaves the agent degraded, and is asked again by the next pass. The end of the
+ * agent shortens nothing: what is half-way through is finished first.
  */
-export async function writeGeneration(agent: Agent, signal: AbortSignal): Promise<void> {
+export async function writeGeneration(agent: Agent): Promise<void> {
   if (agent.waiting.size > 0 && !agent.isSettled) return;
   // What hangs cannot be called off and holds one of Node's four threads: it does not get a second one.
   if (agent.writing !== undefined) return;
@@ -24,7 +25,7 @@ export async function writeGeneration(agent: Agent, signal: AbortSignal): Promis
   const stop = new AbortController();
   const isLate = await Promise.race([
     written.then(() => false),
-    sleep(PATIENCE_MS, true, { signal: AbortSignal.any([signal, stop.signal]) }).catch(() => false),
+    sleep(PATIENCE_MS, true, { signal: stop.signal }).catch(() => false),
   ]);
   stop.abort();
   if (isLate) report(agent, unwritten(agent, `it has not answered for ${PATIENCE_MS / 1000} s`));

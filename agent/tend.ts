@@ -97,7 +97,7 @@ export async function fullPass(agent: Agent, signal: AbortSignal): Promise<void>
   }
   // Last: who may use the device does not wait for its port, nor for an address that the host refuses.
   if (flaw !== undefined) throw flaw;
-  await writeGeneration(agent, signal);
+  await writeGeneration(agent);
   void refreshEndpoints(agent);
 }
 

@@ -1,5 +1,5 @@
 /** Ring 4: a node whose disk is full, read-only, hung or damaged goes on serving and revoking, says so, and gets over it. */
-import { lstatSync, readFileSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFailed, test } from "vitest";
 import type { AgentProcess } from "./lab/agent.ts";
 import { Chain } from "./lab/chain.ts";
@@ -167,6 +167,16 @@ describe("revokes reach the device, and the node says what is wrong, while", () 
     await on(mend);
     await until("the database to be saved", 20_000, async () => (await agent.get("/health")).status === "healthy");
     await agent.end("SIGKILL");
+    await start();
+  });
+
+  it("the configuration's disk is slow, which the node's end waits for", async () => {
+    await agent.end();
+    const delay = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1000000", "-P", "/run/config/.wg0.conf.tmp"];
+    await start(["strace", "-D", "-f", "-o", "/dev/null", ...delay]);
+    await grantAndRevoke();
+    await until("the file to be written", 10_000, () => existsSync(node.host.file("/run/config/.wg0.conf.tmp")));
+    expect(await agent.end("SIGTERM")).toEqual({ code: 0, signal: null });
     await start();
   });
 
