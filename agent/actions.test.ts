@@ -71,6 +71,24 @@ describe("a rollback", () => {
     expect(boot.holds(A, B)).toEqual([true, true]);
   });
 
+  it("that is asked for again goes further back, not to where the first came from", async () => {
+    boot = new Boot();
+    for (const key of [A, B, C]) {
+      boot.grant(key);
+      await boot.poll();
+      await boot.fullPass();
+    }
+    for (const held of [
+      [true, true, false],
+      [true, false, false],
+    ]) {
+      await rollback(boot.agent, undefined);
+      expect(boot.holds(A, B, C)).toEqual(held);
+    }
+    await expect(rollback(boot.agent, undefined)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });
+    expect(boot.holds(A, B, C)).toEqual([true, false, false]);
+  });
+
   it("to a generation that is not there changes nothing", async () => {
     boot = new Boot();
     await expect(rollback(boot.agent, 7)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });

@@ -40,7 +40,9 @@ export async function holdAgain(agent: Agent): Promise<void> {
  */
 export async function rollback(agent: Agent, wanted: number | undefined): Promise<{ generation: number }> {
   const backups = await agent.files.list();
-  const generation = wanted ?? backups.find((backup) => backup.generation < agent.generation)?.generation;
+  // Asked once more, it goes further back: the newest before the present one is what the first rollback led away from.
+  const present = agent.held?.generation ?? agent.generation;
+  const generation = wanted ?? backups.find((backup) => backup.generation < present)?.generation;
   if (generation === undefined) throw new AgentError({ code: "config.no-generation", generation: 0 });
   const { peers } = await agent.files.read(generation);
   agent.held = { generation, keys: new Set(peers.map(({ key }) => key)) };
