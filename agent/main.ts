@@ -169,7 +169,9 @@ async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
   try {
     await fullPass(agent, signal);
   } catch (error) {
-    if (!(error instanceof AgentError) || SETTINGS_MEND.has(error.fault.code)) throw error;
+    // Behind an interface that runs and is ours, nobody would be left who revokes.
+    const isFatal = !(error instanceof AgentError) || (SETTINGS_MEND.has(error.fault.code) && !agent.hasAdopted);
+    if (isFatal) throw error;
     report(agent, error);
     agent.tend.nudge(backoffMs(1));
   }

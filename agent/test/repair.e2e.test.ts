@@ -161,6 +161,25 @@ describe("by the next full pass", () => {
     await mended(before);
   });
 
+  it("an agent that starts again while its port is another's goes on, and mends the rest when that is over", async () => {
+    const before = await world();
+    await agent.end();
+    await hurt("wg set wg0 listen-port 7777");
+    await using thief = node.host.start([process.execPath, "-e", BIND_UDP]);
+    await until("the port to be taken", 5_000, async () => (await node.host.run(["ss", "-lun"])).includes(":51820 "));
+    agent = node.agent({ POLL_INTERVAL: "200", SYNC_INTERVAL: "1000" });
+    await until("the lack to be told", 20_000, async () =>
+      (await agent.get("/ready").catch(() => ({ reasons: [] }))).reasons.some(
+        ({ code }: { code: string }) => code === "device.port-in-use",
+      ),
+    );
+    await hurt('wg set wg0 peer "$FOREIGN" allowed-ips 10.213.0.99/32');
+    const peers = async () => (await node.host.wg("allowed-ips")).join("\n");
+    await until("the foreign peer to go", 20_000, async () => !(await peers()).includes(FOREIGN));
+    await thief.end();
+    await mended(before);
+  });
+
   it("it leaves the endpoint of a peer that roamed alone", async () => {
     await hurt('wg set wg0 peer "$ALICE" endpoint 192.0.2.99:4444');
     const passes = async () => (await agent.get("/wireguard")).asOf;
