@@ -192,6 +192,15 @@ describe("making the interface", () => {
     await sh("ip link del dummy0");
   });
 
+  it("refuses to share the host with another interface of the same VPN", async () => {
+    const prefix = wanted.routes.find((route) => route.includes(":")) ?? "";
+    await sh(
+      `ip link add dummy0 type veth peer name dummy1; ip link set dummy0 up; ip -6 route add ${prefix} dev dummy0`,
+    );
+    await expect(device.ensure(wanted)).rejects.toThrow(/another interface here is in the same VPN/);
+    await sh("ip link del dummy0");
+  });
+
   it("takes away what it made when the key cannot be set", async () => {
     fault("wg", 'case "$*" in *private-key*) echo "Unable to modify interface: broken" >&2; exit 1;; esac');
     expect(await faultOf(device.ensure(wanted))).toBe("device.command-failed");

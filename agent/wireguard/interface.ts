@@ -214,18 +214,20 @@ export class Interface {
     this.#isUnreachable = false;
   }
 
-  /** A network of this host inside the overlay, or around it. */
+  /** A network of this host inside the overlay, or around its IPv4; the IPv6 is ours alone, whatever is around it. */
   async #overlap({ routes }: WantedInterface): Promise<Fault | undefined> {
-    const overlay = routes.find((route) => prefixOf(route).width === 32);
-    if (overlay === undefined) return undefined;
-    const questions = ["main", "local"].flatMap((table) =>
-      ["root", "match"].map((selector) => [selector, overlay, "table", table]),
-    );
-    const answers = await Promise.all(
-      questions.map((words) => this.#run("ip", ["-j", "-4", "route", "show", ...words]).then(output)),
-    );
-    const route = overlapping(overlay, this.#name, answers);
-    return route === undefined ? undefined : { code: "address.overlap", overlay, route };
+    for (const overlay of routes) {
+      const [family, selectors] = prefixOf(overlay).width === 32 ? ["-4", ["root", "match"]] : ["-6", ["root"]];
+      const questions = ["main", "local"].flatMap((table) => selectors.map((selector) => [selector, table]));
+      const answers = await Promise.all(
+        questions.map(async ([selector = "", table = ""]) =>
+          output(await this.#run("ip", ["-j", family, "route", "show", selector, overlay, "table", table])),
+        ),
+      );
+      const route = overlapping(overlay, this.#name, answers);
+      if (route !== undefined) return { code: "address.overlap", overlay, route };
+    }
+    return undefined;
   }
 
   /** The firewall, and only behind it the forwarding that it keeps in bounds. */
