@@ -92,15 +92,59 @@ describe("an audit", () => {
     await stop(loop);
   });
 
-  it.each(["scripted", "other"])("believes no state that one of two upstreams makes up (%s)", async (liar) => {
+  it.each([
+    ["scripted", 0],
+    ["other", 0],
+    ["scripted", 50],
+    ["other", 50],
+  ])("takes nobody away by a state that one of two upstreams makes up (%s), %i blocks later", async (liar, blocks) => {
     boot = new Boot();
     boot.upstreams.set("other", boot.chain.answer);
     boot.grant(...KEYS);
+    boot.chain.mine(blocks);
     await boot.poll();
     boot.upstreams.set(liar, withoutTokens);
     for (let i = 0; i < 4; i++) await auditAll(boot.agent, boot.signal);
     expect([boot.held().length, boot.agent.auditRepairs]).toEqual([7, 0]);
-    boot.upstreams.set(liar, boot.chain.answer);
+  });
+
+  it.each(["scripted", "other"])("admits nobody by a state that one of two upstreams makes up (%s)", async (liar) => {
+    boot = new Boot();
+    boot.upstreams.set("other", boot.chain.answer);
+    boot.grant(...KEYS);
+    boot.chain.mine(50);
+    await boot.poll();
+    // The next token, which nobody was granted yet, is what the contract will know one day.
+    const before = boot.chain.head;
+    const [id = 0n] = boot.grant(keyOf(99));
+    const later = boot.chain.head;
+    const truth: Backend = (method, params) => {
+      if (method !== "eth_call") return boot.chain.answer(method, params);
+      return boot.chain.answer(method, [params[0], `0x${before.toString(16)}`]);
+    };
+    boot.upstreams.set("scripted", truth).set("other", truth);
+    boot.upstreams.set(liar, (method, params) => {
+      const isOfNext = JSON.stringify(params[0] ?? "").includes(id.toString(16).padStart(64, "0"));
+      if (method !== "eth_call" || !isOfNext) return truth(method, params);
+      return boot.chain.answer(method, [params[0], `0x${later.toString(16)}`]);
+    });
+    for (let i = 0; i < 4; i++) await auditAll(boot.agent, boot.signal);
+    expect(boot.agent.auditRepairs).toBe(0);
+    expect(boot.holds(keyOf(99))).toEqual([false]);
+  });
+
+  it("takes an old key away at the tip when two upstreams say so, also where the contract goes on showing it", async () => {
+    boot = new Boot({ style: "plain" });
+    const [updated = 0n, moved = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.upstreams.set("scripted", withoutLogs).set("other", withoutLogs);
+    boot.contract.updateKey(updated, keyOf(17));
+    boot.contract.transfer(moved, ownerOf(5));
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, true]);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, false]);
   });
 
   it("finds a grant and a revoke that no upstream ever tells of", async () => {

@@ -51,45 +51,55 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
   const additions = await finalAdditions(agent, missing, signal);
+  const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
-  const gone = differences(ledger.registry, states, tip, false).filter(
-    ({ tokenId }) => !isDeepStrictEqual(added.get(tokenId), states.get(tokenId)),
-  );
-  const removals = await seconded(agent, gone, at, signal);
+  const gone = fewer(states).filter(({ tokenId }) => !isDeepStrictEqual(added.get(tokenId), states.get(tokenId)));
+  const removals = await seconded(agent, gone, at, fewer, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
   return { repairs, isWhole: states.size === ids.length };
 }
 
+type States = ReadonlyMap<TokenId, TokenState>;
+
 /**
- * One upstream that makes up a state must not take anybody away where there are others: of those that two agree on,
- * nobody else needs to be asked. Where there is one, the limit of mass removal holds as it does for logs.
+ * One upstream that makes up a state must neither take anybody away nor admit anybody where there are others: of those
+ * that two agree on, nobody else needs to be asked. Where there is one, the limit of mass removal holds as it does for logs.
+ * @param repairsIn what a reading of `at` would have repaired
  */
 async function seconded(
   agent: Agent,
-  removals: readonly Observed[],
+  repairs: readonly Observed[],
   at: BlockRef,
+  repairsIn: (states: States) => readonly Observed[],
   signal: AbortSignal,
 ): Promise<readonly Observed[]> {
   const healthy = agent.rpc.upstreams().filter((upstream) => upstream.healthy);
-  if (removals.length === 0 || healthy.length < 2) return removals;
-  const ids = removals.map(({ tokenId }) => tokenId);
+  if (repairs.length === 0 || healthy.length < 2) return repairs;
+  const ids = repairs.map(({ tokenId }) => tokenId);
   const readings = await Promise.all(
     healthy.map(({ name }) => readTokens(agent.rpc, agent.settings.contract, ids, at, signal, { only: name })),
   );
-  const agreed = removals.filter(
-    ({ tokenId, state }) => readings.filter((states) => isDeepStrictEqual(states.get(tokenId), state)).length >= 2,
+  const told = readings.map((states) => new Map(repairsIn(states).map(({ tokenId, state }) => [tokenId, state])));
+  const agreed = repairs.filter(
+    ({ tokenId, state }) => told.filter((repaired) => isDeepStrictEqual(repaired.get(tokenId), state)).length >= 2,
   );
   for (const { tokenId } of agreed) agent.witnessed.add(tokenId);
   return agreed;
 }
 
-/** An addition must be final: an upstream that makes up a state must not admit anybody. */
-async function finalAdditions(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<Observed[]> {
+/** An addition must be final, whoever tells of it: a reorg must not take it back. */
+async function finalAdditions(
+  agent: Agent,
+  ids: readonly TokenId[],
+  signal: AbortSignal,
+): Promise<readonly Observed[]> {
   const { final, settled } = agent.ledger;
   if (ids.length === 0 || final.number < 0) return [];
-  return differences(settled, await readTokens(agent.rpc, agent.settings.contract, ids, final, signal), final, true);
+  const more = (states: States) => differences(settled, states, final, true);
+  const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
+  return seconded(agent, found, final, more, signal);
 }
 
 /** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
@@ -99,12 +109,7 @@ async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> 
 
 const isForked = ({ faults }: Agent) => faults.has("chain.fork-below-finality");
 
-function differences(
-  registry: Registry,
-  states: ReadonlyMap<TokenId, TokenState>,
-  block: BlockRef,
-  mayAdd: boolean,
-): Observed[] {
+function differences(registry: Registry, states: States, block: BlockRef, mayAdd: boolean): Observed[] {
   return compare({ get: (id) => token(registry, id) }, states, block, mayAdd);
 }
 
