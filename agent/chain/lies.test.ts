@@ -358,6 +358,27 @@ describe("logs that an upstream makes up", () => {
     },
   );
 
+  it("are refused where they are told by whoever did not tell the block, when it is read again", async () => {
+    const chain = new DrawnChain("good", "bad");
+    const watcher = await followed(chain, "a1..a9-a10+9");
+    chain.draw("a10-a11+8");
+    await watcher.poll();
+    const [, invented] = logsOf({ ...chain.block("a11"), deeds: ["+8", "-7"] });
+    let told = 0;
+    chain.whims.set("bad", (call, honest) => {
+      const outcome = honest();
+      if (!asksLogs(call) || !("result" in outcome)) return outcome;
+      const logs = outcome.result as { blockNumber: string }[];
+      if (!logs.some(({ blockNumber }) => Number(blockNumber) === 11)) return outcome;
+      told++;
+      return { result: [...logs, invented] };
+    });
+    await mined(chain, watcher, 12, 100);
+    expect(told).toBeGreaterThan(0);
+    expect(watcher.trail.final.number).toBeGreaterThan(11);
+    expect(watcher.told.words).toEqual(["10.0 +9", "11.0 +8"]);
+  });
+
   it("are not believed while nobody else can be asked", async () => {
     const chain = new DrawnChain("bad", "good");
     const watcher = await followed(chain, "a1..a9-a10+9");

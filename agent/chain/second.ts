@@ -3,10 +3,13 @@
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
 import type { AccessEvent, Advance, BlockRef } from "../model.ts";
+import { denies, usesBlooms } from "./bloom.ts";
 import { afterReading, type Doubt, dueNow } from "./doubts.ts";
 import { decodeLogs, inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
+import { parallel } from "./parallel.ts";
+import type { RawLog } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
@@ -101,7 +104,8 @@ function isHeld({ trail }: Walk, { number, hash }: BlockRef): boolean {
 }
 
 /** The chain may have been reorganised since: what does not fit our blocks any more is let go. */
-function* fitting({ trail, follower, options }: Walk, { to, events }: Reading): Generator<Advance> {
+function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
+  const { trail, follower, options } = walk;
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
   const end = to !== undefined && hashes.get(to.number) === to.hash ? to : trail.final;
   const isOurs = ({ at: { block }, blockHash }: AccessEvent) => {
@@ -109,9 +113,7 @@ function* fitting({ trail, follower, options }: Walk, { to, events }: Reading): 
     const isBetween = block > trail.final.number && block <= end.number && !hashes.has(block);
     return isBetween || hashes.get(block) === blockHash;
   };
-  const isTold = (event: AccessEvent) =>
-    follower.told.get(event.at.block)?.has(event.at.logIndex) === true || options.knows?.(event) === true;
-  const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(event)));
+  const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(walk, event)));
   const [first, last] = [missed[0], missed.at(-1)];
   if (first !== undefined && last !== undefined) {
     follower.figures.divergences += missed.length;
@@ -119,6 +121,10 @@ function* fitting({ trail, follower, options }: Walk, { to, events }: Reading): 
     options.onNotice?.({ kind: "missed-logs", count: missed.length, ...where });
   }
   if (missed.length > 0 || end !== trail.final) yield { kind: "finalise", to: end, missed };
+}
+
+function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
+  return follower.told.get(event.at.block)?.has(event.at.logIndex) === true || options.knows?.(event) === true;
 }
 
 /** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
@@ -134,7 +140,7 @@ async function doubtful(walk: Walk, upstream: string, blocks: readonly BlockRef[
     follower.figures.rereads += blocks.length;
     const asking = { ...choice, signal: options.signal };
     const found = await Promise.all(blocks.map((block) => logsOfBlock(rpc, contract, block, asking, follower.habits)));
-    return decodeLogs(found.flatMap(({ value }) => value));
+    return found.flatMap(({ value }) => value);
   });
 }
 
@@ -161,10 +167,10 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
   }
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
   const reading = await byTwo(walk, upstream, async (_, ask) => {
-    const events = await inRange(walk, trail.final.number + 1, to.number, ask);
-    const isFitting = events.every(({ at, blockHash }) => (hashes.get(at.block) ?? blockHash) === blockHash);
+    const logs = await inRange(walk, trail.final.number + 1, to.number, ask);
+    const isFitting = logs.every(({ blockNumber, blockHash }) => (hashes.get(blockNumber) ?? blockHash) === blockHash);
     if (!isFitting) throw new Moved("logs of other blocks");
-    return events;
+    return logs;
   });
   return reading && { ...reading, to };
 }
@@ -174,22 +180,47 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
  * have. Undefined where both fail.
  */
 async function byTwo(
-  { rpc, contract, options: { signal } }: Walk,
+  walk: Walk,
   upstream: string,
-  read: (choice: Choice, ask: AskRange) => Promise<readonly AccessEvent[]>,
+  read: (choice: Choice, ask: AskRange) => Promise<readonly RawLog[]>,
 ): Promise<Reading | undefined> {
+  const { rpc, contract, options } = walk;
+  const { signal } = options;
   const choices = hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}];
   const readings = await Promise.allSettled(
     choices.map((choice) => read(choice, rangeAsker(rpc, contract, upstream, signal, "not" in choice))),
   );
   signal.throwIfAborted();
-  const done = readings.filter((reading) => reading.status === "fulfilled");
-  return done.length === 0 ? undefined : { to: undefined, events: done.flatMap(({ value }) => value) };
+  const done = readings.filter((reading) => reading.status === "fulfilled").map(({ value }) => value);
+  return done.length === 0 ? undefined : { to: undefined, events: decodeLogs(await credible(walk, upstream, done)) };
 }
 
-async function inRange(walk: Walk, from: number, to: number, ask: AskRange): Promise<readonly AccessEvent[]> {
-  const events: AccessEvent[] = [];
-  for await (const { logs } of readRanges(from, to, ask, walk.follower.reach)) events.push(...decodeLogs(logs));
+const AT_ONCE = 8;
+
+/** Whoever leaves nothing out may make something up: a new log that the bloom rules out needs two who tell of it. */
+async function credible(walk: Walk, upstream: string, readings: readonly (readonly RawLog[])[]) {
+  const { rpc, options, follower } = walk;
+  const logs = readings.flat();
+  const missed = decodeLogs(logs).filter((event) => !isTold(walk, event));
+  const headers = headersOf(rpc, upstream, options.signal);
+  const numbers = new Set(missed.map(({ at }) => at.block));
+  const blocks = await parallel([...numbers], AT_ONCE, (number) => headers.at(number));
+  const { habits } = follower;
+  habits.hasBlooms ||= blocks.some(usesBlooms);
+  const byHash = new Map(blocks.map((block) => [block.hash, block]));
+  const places = readings.map((reading) => new Set(reading.map(placeOf)));
+  return logs.filter((log) => {
+    const block = byHash.get(log.blockHash);
+    const isDenied = block !== undefined && denies(block, log, habits.hasBlooms);
+    return !isDenied || places.filter((all) => all.has(placeOf(log))).length > 1;
+  });
+}
+
+const placeOf = ({ blockHash, logIndex }: RawLog) => `${blockHash}.${logIndex}`;
+
+async function inRange(walk: Walk, from: number, to: number, ask: AskRange): Promise<readonly RawLog[]> {
+  const found: RawLog[] = [];
+  for await (const { logs } of readRanges(from, to, ask, walk.follower.reach)) found.push(...logs);
   walk.follower.figures.rereads += to - from + 1;
-  return events;
+  return found;
 }
