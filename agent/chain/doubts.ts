@@ -8,6 +8,7 @@ export interface Doubt {
   readonly kind: "unlikely" | "unknown" | "partial";
   /** The head from which on it is read again. */
   readonly due: number;
+  /** Infinite where time alone is no reason to read it again. */
   readonly readAtMs: number;
   /** Indices of logs that did not decode. */
   readonly unread: readonly number[];
@@ -43,7 +44,7 @@ export function doubtOf(
 export function dueNow(doubts: readonly Doubt[], head: number, nowMs: number): readonly Doubt[] {
   const due = doubts.filter((doubt) => doubt.due <= head);
   const patient = due.filter((doubt) => doubt.kind !== "unlikely" && !isEarly(doubt));
-  const overdue = doubts.filter((doubt) => doubt.kind !== "partial" && nowMs - doubt.readAtMs >= AGAIN_MS);
+  const overdue = doubts.filter((doubt) => nowMs - doubt.readAtMs >= AGAIN_MS);
   const pressing = new Set([...due.filter((doubt) => !patient.includes(doubt)), ...overdue]);
   if (pressing.size === 0 && patient.length < TOGETHER) return [];
   return [...pressing.union(new Set(patient))].sort((a, b) => a.block.number - b.block.number);
@@ -53,7 +54,9 @@ export function dueNow(doubts: readonly Doubt[], head: number, nowMs: number): r
 export function afterReading(doubt: Doubt, head: number, nowMs: number, isFound: boolean): Doubt | undefined {
   const settledAt = doubt.block.number + SETTLED_DEPTH;
   if (isFound && doubt.kind !== "partial") return undefined;
-  if (head < settledAt) return { ...doubt, due: settledAt, readAtMs: nowMs };
+  // Beside logs that are there few are missing: once more is enough before the block is deep.
+  const readAtMs = doubt.kind === "partial" ? Number.POSITIVE_INFINITY : nowMs;
+  if (head < settledAt) return { ...doubt, due: settledAt, readAtMs };
   return doubt.kind === "unlikely" ? { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs } : undefined;
 }
 

@@ -180,6 +180,23 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.told.words).toEqual(["11.0 +7", "11.1 -6"]);
   });
 
+  it("beside others of the same block are found within seconds where another upstream has them", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.draw("a10-a11+7-6");
+    chain.whims.set("bad", (call, honest) => {
+      const outcome = honest();
+      const isAsked = asksLogs(call) && "result" in outcome;
+      return isAsked ? { result: (outcome.result as unknown[]).slice(0, 1) } : outcome;
+    });
+    expect(await watcher.poll()).toBe("a11+7");
+    watcher.tickMs = 2_000;
+    expect(await watcher.polls(5)).toBe("=a0(-6@11)");
+    expect(watcher.follower.figures.rereads).toBe(2);
+    await watcher.polls(20);
+    expect(watcher.follower.figures.rereads).toBe(2);
+  });
+
   it("of a fork that was gone over to are looked for as well", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);
