@@ -483,6 +483,29 @@ describe("whose chain it is", () => {
     });
   });
 
+  it.each([
+    ["another network", { chainId: 1 }],
+    ["another chain of our network", { seed: "another" }],
+  ])("is believed within ten seconds of being ours again, after %s", async (_, other) => {
+    const genesis = new ScriptedChain().hashOf(0) as Hash;
+    const { rpc, chain, proxies } = await rig({
+      before: ([proxy]) => {
+        if (proxy !== undefined) proxy.backend = foreign(other);
+      },
+      expect: { chainId: 31_337, genesis },
+    });
+    const serves = () =>
+      rpc.ask(headOf("latest")).then(
+        () => true,
+        () => false,
+      );
+    expect(await serves()).toBe(false);
+    (proxies[0] as RpcProxy).backend = chain.answer;
+    const since = performance.now();
+    await until(serves);
+    expect(performance.now() - since).toBeLessThan(10_000);
+  });
+
   it("includes the contract, which may still be deployed", async () => {
     const address = `0x${"c0".repeat(20)}` as Address;
     const { rpc, chain, changes } = await rig({ expect: { chainId: 31_337, contract: address } });

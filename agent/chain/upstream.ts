@@ -48,7 +48,8 @@ const PUBLIC_PER_SECOND = 50;
 const IDLE_MS = 5_000;
 const PATROL_MS = 250;
 const RECHECK_MS = 60_000;
-const FAULT_RECHECK_MS = 30_000;
+/** An upstream that was another chain's for a while may be all there is, and has to serve within ten seconds of its return. */
+const FAULT_RECHECK_MS = 5_000;
 /** Shorter, for a contract that is just being deployed or a node that is still syncing. */
 const NO_CONTRACT_RECHECK_MS = 3_000;
 /** In a row: from here on someone else may be answering when it answers again. */
