@@ -34,16 +34,14 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
       const doubtsBefore = doubts;
       // First and alone: while an upstream is down it is asked no more than this.
       const [chain] = await allOf([ask(chainId())]);
-      const [genesis, hasCode] = await allOf([
-        // Not every provider serves its oldest block; one that does not tell has still told its chain id.
+      const [genesis, bytecode] = await allOf([
+        // Not every provider serves its oldest block, or code; one that does not tell has still told its chain id.
         ask(blockByNumber(0)).then(({ hash }) => hash, unlessRefused),
-        expected.contract === undefined
-          ? true
-          : ask(code(expected.contract, "latest")).then((hex) => hex !== "0x", unlessUnsupported),
+        expected.contract === undefined ? "" : ask(code(expected.contract, "latest")).catch(unlessRefused),
       ]);
       // Somebody else may have answered a part of it.
       if (doubts !== doubtsBefore) continue;
-      fault = faultIn(chain, genesis, hasCode);
+      fault = faultIn(chain, genesis, bytecode !== "0x");
       isKnown = fault === undefined;
       if (fault !== undefined) throw new AgentError(fault);
       pin.genesis ??= genesis;
@@ -87,12 +85,6 @@ async function allOf<T extends readonly unknown[]>(parts: T): Promise<{ -readonl
     throw part.reason instanceof RpcError ? new Trouble("rpc-error", part.reason.message) : part.reason;
   }
   return settled.map((part) => (part as PromiseFulfilledResult<unknown>).value) as never;
-}
-
-/** A server that does not know `eth_getCode` is held to its chain alone. */
-function unlessUnsupported(error: unknown): true {
-  if (error instanceof RpcError && error.kind === "unsupported") return true;
-  throw error;
 }
 
 function unlessRefused(error: unknown): undefined {

@@ -338,10 +338,15 @@ describe("an upstream", () => {
     await until(() => rpc.upstreams()[0]?.healthy === true);
   });
 
-  it("that knows no eth_getCode is held to its chain alone", async () => {
+  it.each([
+    [-32601, "no such method"],
+    [-32000, "the method eth_getCode does not exist/is not available"],
+    [-32000, "missing trie node"],
+    [-32603, "Internal error"],
+  ])("that does not tell code is held to its chain alone: %i %s", async (code, said) => {
     const { rpc } = await rig({
       before: ([proxy]) =>
-        proxy?.misbehave({ kind: "answer", outcome: refusal(-32601, "no such method") }, { method: "eth_getCode" }),
+        proxy?.misbehave({ kind: "answer", outcome: refusal(code, said) }, { method: "eth_getCode" }),
     });
     expect((await rpc.ask(headOf("latest"))).value.number).toBe(100);
   });
