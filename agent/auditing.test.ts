@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { auditAll, witnessRemovals } from "./auditing.ts";
+import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -145,6 +145,24 @@ describe("an audit", () => {
     expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, true]);
     await auditAll(boot.agent, boot.signal);
     expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, false]);
+  });
+
+  it("comes as soon as the head is reached: a revoke of long ago may be left out by whoever tells the history", async () => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    boot.chain.mine(200);
+    boot.upstreams.set("scripted", withoutLogs).set("other", boot.chain.answer);
+    await boot.restart();
+    await boot.fullPass();
+    const loop = auditRolling(boot.agent, boot.signal);
+    await boot.poll();
+    expect(boot.agent.isCaughtUp).toBe(true);
+    await boot.until(() => !boot.device.peers.has(keyOf(7)));
+    expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, true]);
+    await stop(loop);
   });
 
   it("finds a grant and a revoke that no upstream ever tells of", async () => {

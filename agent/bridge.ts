@@ -110,6 +110,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     await settleJudged(agent, seenMs);
     return { steps };
   }
+  const hasReadHistory = !agent.isSettled;
   agent.isSettled = true;
   agent.isWhole = true;
   if (agent.isRebuilding) await rebuilt(agent);
@@ -121,6 +122,8 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
   if (!agent.isCaughtUp) caughtUp(agent);
+  // What is final when it is read is read once, from one upstream.
+  if (hasReadHistory) agent.audit.nudge();
   await save(agent);
   if (unanswered !== undefined) throw unanswered;
   return { steps };
