@@ -254,6 +254,14 @@ describe("whom a range is asked of", () => {
     expect(names(chain)).toEqual(["two", "two", "one"]);
   });
 
+  it("is the other one first from then on: whoever is silent would cost its deadline with every range", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a10");
+    chain.whims.set("two", ({ method }) => (method === "eth_getLogs" ? { result: "nonsense" } : undefined));
+    const ask = rangeAsker(chain.rpc, contract, "two", signal);
+    for (const from of [1, 3, 5]) await ask(from, from + 1);
+    expect(names(chain)).toEqual(["two", "one", "one", "one"]);
+  });
+
   it("is nobody else where it is too wide: all would have to be asked each time", async () => {
     const chain = new DrawnChain("one", "two").draw("a1..a10");
     const tooWide = refusal("block range is too wide");

@@ -167,16 +167,22 @@ export function rangeAsker(
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);
     return answer;
   };
+  // Whoever fails is asked last from then on: one that is silent costs its whole deadline each time.
+  const order: Choice[] = [{ only: upstream }, { not: upstream }];
+  if (isWitness) order.reverse();
   return async (from, to, not) => {
     if (isAlone) return ask(from, to, {});
     if (not !== undefined) return ask(from, to, { not });
+    const [first = {}, second = {}] = order;
     try {
-      return await ask(from, to, isWitness ? { not: upstream } : { only: upstream });
+      return await ask(from, to, first);
     } catch (error) {
       signal.throwIfAborted();
       // What says no to this range says yes to a smaller one; anything else another upstream may mend.
       if (error instanceof RpcError && error.kind === "limited") throw error;
-      return ask(from, to, isWitness ? { only: upstream } : { not: upstream });
+      const answer = await ask(from, to, second);
+      order.splice(0, 2, second, first);
+      return answer;
     }
   };
 }
