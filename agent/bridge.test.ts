@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
-import { followChain, judgeStaleness } from "./bridge.ts";
+import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -245,6 +245,24 @@ describe("MAX_STALENESS", () => {
     expect(boot.holds(keys[7] ?? A)).toEqual([true]);
     await boot.end();
     await loop;
+    boot = new Boot();
+  });
+
+  it("does not wait for a poll that goes on and on", async () => {
+    boot = new Boot({ env: { MAX_STALENESS: "60" } });
+    boot.grant(A);
+    await boot.poll();
+    boot.chain.mine(1);
+    const { promise: never, reject } = Promise.withResolvers<never>();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? never : truth(method, params)));
+    const loops = [followChain(boot.agent, boot.signal), watchStaleness(boot.agent, boot.signal)];
+    boot.clockMs += 61_000;
+    await boot.until(() => boot.held().length === 0);
+    boot.lie();
+    reject(new Down());
+    await boot.until(() => boot.held().length === 1);
+    await boot.end();
+    await Promise.all(loops);
     boot = new Boot();
   });
 });

@@ -1,4 +1,5 @@
 /** The loop, read aloud: follow → fold → derive → plan → apply → record. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
 import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
@@ -58,6 +59,16 @@ function ofAnotherChain({ store, settings }: Agent, { fault }: AgentError): Agen
   const [field, expected, got] = ["genesis block", "the chain's own", store.genesis ?? "another"];
   return new AgentError({ code: "store.other-chain", path: settings.stateDir, field, expected, got });
 }
+
+/** Beside the polls: one that waits for logs goes on for minutes, and nobody's access may go on with it. */
+export async function watchStaleness(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (agent.settings.maxStalenessSeconds !== undefined && !signal.aborted) {
+    await judgeStaleness(agent);
+    await sleep(STALENESS_MS, undefined, { signal }).catch(() => {});
+  }
+}
+
+const STALENESS_MS = 250;
 
 /** Suspends everybody when the chain has not been fresh for `MAX_STALENESS`, and resumes. */
 export async function judgeStaleness(agent: Agent): Promise<void> {

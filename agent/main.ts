@@ -8,7 +8,7 @@ import { backoffMs } from "./access.ts";
 import { holdAgain, resync, rollback } from "./actions.ts";
 import { type Agent, newAgent, report } from "./agent.ts";
 import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
-import { followChain, judgeStaleness, save } from "./bridge.ts";
+import { followChain, judgeStaleness, save, watchStaleness } from "./bridge.ts";
 import { origin, tipOf } from "./chain/follower.ts";
 import { overlayPrefix } from "./chain/prefix.ts";
 import { connect, type UpstreamChange } from "./chain/rpc.ts";
@@ -186,6 +186,7 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
   signal.addEventListener("abort", () => void hourly.stop());
   const all = [
     followChain(agent, signal),
+    watchStaleness(agent, signal),
     wakeByHeads(agent, signal),
     tendDevice(agent, signal),
     auditRolling(agent, signal),
