@@ -161,6 +161,10 @@ describe("a silent cut", () => {
     [2_000, 13],
     [5_000, 3],
     [10_000, 11],
+    [100, 1],
+    [500, 3],
+    [230, 1],
+    [777, 2],
   ])("at %d logs leaves nothing out of %d a block", async (limit, perBlock) => {
     const { ask } = provider(perBlock, cut(limit));
     expect(await read(1, 2_000, ask)).toEqual(all(1, 2_000, perBlock));

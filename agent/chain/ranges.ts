@@ -66,14 +66,15 @@ const AHEAD = 3;
 const AHEAD_OF_LONG = 2;
 
 /**
- * Split and read again where the count looks like a limit; the union of both readings. Where it was none, the next range is
+ * Split and read again where the count looks like a limit, or where the logs end early; the union of both readings. Where it was none, the next range is
  * a little shorter: evenly spread logs would raise the same suspicion every time.
  */
 async function whole(from: number, to: number, ask: AskRange, reach: Reach): Promise<readonly RawLog[]> {
   const { value: logs, upstream } = await consistent(from, to, ask);
   const most = reach.most.get(upstream) ?? 0;
   if (logs.length > most) reach.most.set(upstream, logs.length);
-  if (!isRound(logs.length) || logs.length < most) return logs;
+  if (logs.length < most) return logs;
+  if (!isRound(logs.length) && !reach.cuts.has(logs.length)) return behind(from, to, logs, ask, reach);
   if (from === to) {
     const again = await ask(from, to, upstream).catch(() => undefined);
     return again === undefined ? logs : [...logs, ...again.value];
@@ -85,9 +86,34 @@ async function whole(from: number, to: number, ask: AskRange, reach: Reach): Pro
   return [...logs, ...halves];
 }
 
-/** Providers that cut silently do it at 1,000, 2,000, 5,000, 10,000 and the like. */
+/** Where the first so many logs may be all that was told, those behind them are asked for: the union of both readings. */
+async function behind(
+  from: number,
+  to: number,
+  logs: readonly RawLog[],
+  ask: AskRange,
+  reach: Reach,
+): Promise<readonly RawLog[]> {
+  const blocks = new Set(logs.map(({ blockNumber }) => blockNumber));
+  const last = Math.max(from, ...blocks);
+  const usualGap = (last - from + 1) / blocks.size;
+  if (blocks.size < FEW_BLOCKS || to - last < LONG_SILENCE * usualGap) return logs;
+  const next = last === from ? last + 1 : last;
+  const rest = await whole(next, to, ask, reach);
+  if (rest.some(({ blockNumber }) => blockNumber > last)) {
+    reach.cuts.add(logs.length);
+    shrink(reach, to - from + 1);
+  }
+  return [...logs, ...rest];
+}
+
+/** Where blocks with logs are spread evenly, chance hardly ever is to blame for a gap of ten. */
+const LONG_SILENCE = 10;
+const FEW_BLOCKS = 5;
+
+/** Providers that cut silently do it at 1,000, 2,000, 5,000, 10,000 and the like, strict ones at 100 or 500. */
 function isRound(count: number): boolean {
-  return count > 0 && count % 1_000 === 0;
+  return count > 0 && count % (count < 1_000 ? 100 : 1_000) === 0;
 }
 
 /** An answer that contradicts itself is asked for once more, of another upstream where there is one. */

@@ -19,6 +19,8 @@ export interface Reach {
   isProbe: boolean;
   /** The most logs that each upstream has ever sent: it does not cut at fewer. */
   readonly most: Map<string, number>;
+  /** Numbers of logs that turned out not to be all. */
+  readonly cuts: Set<number>;
 }
 
 /** The most blocks that hosted providers commonly allow: a larger range is tried late, for nodes without a cap. */
@@ -31,7 +33,8 @@ const PATIENCE = 24;
 export function newReach(): Reach {
   return {
     ...{ size: FIRST, ceiling: Number.POSITIVE_INFINITY, good: undefined, isProbe: false },
-    ...{ isSettled: false, answers: 0, patience: PATIENCE, most: new Map() },
+    ...{ isSettled: false, answers: 0, patience: PATIENCE },
+    ...{ most: new Map(), cuts: new Set() },
   };
 }
 
