@@ -5,7 +5,7 @@ import { DrawnChain, refusal } from "../test/drawn-chain.ts";
 import type { RawLog } from "./log-list.ts";
 import { type AskRange, contradiction, rangeAsker, readRanges } from "./ranges.ts";
 import { newReach } from "./reach.ts";
-import { RpcError } from "./rpc.ts";
+import { type Rpc, RpcError } from "./rpc.ts";
 
 /** `perBlock` logs in every block; `limit` is what the provider does with a question. */
 function provider(perBlock: number, limit: (blocks: number, logs: number) => number = (_, logs) => logs) {
@@ -264,6 +264,29 @@ describe("whom a range is asked of", () => {
     const ask = rangeAsker(chain.rpc, contract, "two", signal);
     for (const from of [1, 3, 5]) await ask(from, from + 1);
     expect(names(chain)).toEqual(["two", "one", "one", "one"]);
+  });
+
+  it("has less time where another may have the logs, until one has failed", async () => {
+    const chain = new DrawnChain("one", "two").draw("a1..a10");
+    const given: unknown[] = [];
+    const rpc: Rpc = {
+      ...chain.rpc,
+      ask(question, choice) {
+        if (question.method === "eth_getLogs") given.push([choice?.only ?? "another", question.deadlineMs]);
+        return chain.rpc.ask(question, choice);
+      },
+    };
+    const ask = rangeAsker(rpc, contract, "two", signal);
+    await ask(1, 2);
+    chain.whims.set("two", ({ method }) => (method === "eth_getLogs" ? { result: "nonsense" } : undefined));
+    await ask(3, 4);
+    await ask(5, 6);
+    expect(given).toEqual([
+      ["two", 4_000],
+      ["two", 4_000],
+      ["another", 10_000],
+      ["another", 10_000],
+    ]);
   });
 
   it("is nobody else where it is too wide: all would have to be asked each time", async () => {

@@ -188,30 +188,36 @@ export function rangeAsker(
   isWitness = false,
 ): AskRange {
   const isAlone = !hasWitness(rpc, upstream);
-  const ask = async (fromBlock: number, toBlock: number, choice: Choice) => {
-    const answer = await rpc.ask(logs({ address, topics, fromBlock, toBlock }), { ...choice, signal });
+  const ask = async (fromBlock: number, toBlock: number, choice: Choice, within?: { readonly deadlineMs: number }) => {
+    const question = { ...logs({ address, topics, fromBlock, toBlock }), ...within };
+    const answer = await rpc.ask(question, { ...choice, signal });
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);
     return answer;
   };
-  // Whoever fails is asked last from then on: one that is silent costs its whole deadline each time.
+  // Whoever fails is asked last from then on: one that is silent costs its deadline each time. As long as nobody has,
+  // it is a short one, for a revoke may wait behind it; where all are slow, each has its full time.
   const order: Choice[] = [{ only: upstream }, { not: upstream }];
+  let haste: typeof HASTE | undefined = HASTE;
   if (isWitness) order.reverse();
   return async (from, to, not) => {
     if (isAlone) return ask(from, to, {});
     if (not !== undefined) return ask(from, to, { not });
     const [first = {}, second = {}] = order;
     try {
-      return await ask(from, to, first);
+      return await ask(from, to, first, haste);
     } catch (error) {
       signal.throwIfAborted();
       // What says no to this range says yes to a smaller one; anything else another upstream may mend.
       if (error instanceof RpcError && error.kind === "limited") throw error;
+      haste = undefined;
       const answer = await ask(from, to, second);
       order.splice(0, 2, second, first);
       return answer;
     }
   };
 }
+
+const HASTE = { deadlineMs: 4_000 };
 
 async function mustReach(rpc: Rpc, upstream: string, block: number, signal: AbortSignal): Promise<void> {
   const known = rpc.upstreams().find(({ name }) => name === upstream)?.headBlock;
