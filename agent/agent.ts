@@ -171,7 +171,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     tend: new Nudge(),
     audit: new Nudge(),
     doubt: new Nudge(),
-    follower: newFollower(),
+    follower: newFollower(parts.store.note(BLOOMS) === "yes"),
     ledger,
     savedLedger: isLoaded ? ledger : undefined,
     savedEntry: 0,
@@ -224,6 +224,9 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     turn: Promise.resolve(),
   };
 }
+
+/** The note that this chain fills its blooms: until a block shows it again, an empty one could not rule anything out. */
+export const BLOOMS = "blooms";
 
 /** Remembers what is wrong and tells it, once until it is mended or its numbers change kind. */
 export function report(agent: Agent, { fault, message }: AgentError): void {

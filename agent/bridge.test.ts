@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
+import { TOPIC } from "./chain/events.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -101,6 +102,28 @@ describe("a poll that breaks off", () => {
     boot.lie();
     await boot.poll();
     expect(boot.device.added).toEqual([A]);
+  });
+});
+
+describe("a revoke that one of two upstreams makes up", () => {
+  it("is refused by a bloom also where nothing has happened since a restart", async () => {
+    boot = new Boot();
+    const [a = 0n] = boot.grant(A);
+    await boot.poll();
+    await boot.restart();
+    await boot.fullPass();
+    boot.chain.mine(1);
+    const [revoked, id] = [TOPIC.revoke, `0x${a.toString(16).padStart(64, "0")}`];
+    boot.upstreams.set("other", boot.chain.answer);
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_getLogs") return truth(method, params);
+      const place = { blockNumber: `0x${boot.chain.head.toString(16)}`, blockHash: boot.chain.hashOf(boot.chain.head) };
+      const log = { ...place, transactionHash: id, logIndex: "0x0", data: "0x", topics: [revoked, id] };
+      return { result: [{ ...log, address: boot.contract.address }] };
+    });
+    await boot.poll();
+    expect(boot.holds(A)).toEqual([true]);
+    expect(boot.agent.follower.figures.cursorBlock).toBe(boot.chain.head);
   });
 });
 

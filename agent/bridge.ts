@@ -1,7 +1,7 @@
 /** The loop, read aloud: follow → fold → derive → plan → apply → record. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
-import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
+import { type Agent, BLOOMS, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
@@ -150,7 +150,7 @@ const SAVED_EVERY_MS = 1_000;
 /** The history is read again; the device keeps what it has until that has been done. */
 function startOver(agent: Agent): void {
   agent.isRebuildAsked = false;
-  agent.follower = newFollower();
+  agent.follower = newFollower(agent.follower.habits.hasBlooms);
   agent.ledger = emptyLedger(origin(agent.settings.startBlock));
   agent.isRebuilding = true;
   agent.isSettled = false;
@@ -285,10 +285,12 @@ export async function save(agent: Agent): Promise<void> {
   const { ledger, freshness, removals } = agent;
   try {
     const held = String(agent.held?.generation ?? "");
+    const blooms = agent.follower.habits.hasBlooms ? "yes" : "";
     await agent.store.save(ledger, {
       ...notes,
       ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
       ...(held === (agent.store.note("held") ?? "") ? {} : { held }),
+      ...(blooms === (agent.store.note(BLOOMS) ?? "") ? {} : { [BLOOMS]: blooms }),
     });
     agent.savedLedger = ledger;
     agent.savedEntry = next;

@@ -46,7 +46,7 @@ export interface Figures {
   usesDepthFallback: boolean;
 }
 
-/** What following remembers between polls; nothing of it is needed after a restart. */
+/** What following remembers between polls; after a restart only whether the chain has blooms is worth knowing. */
 export interface Follower {
   readonly figures: Figures;
   readonly reach: Reach;
@@ -70,7 +70,8 @@ export interface Walk {
   trail: Trail;
 }
 
-export function newFollower(): Follower {
+/** `hasBlooms`: the chain is known to fill them. */
+export function newFollower(hasBlooms = false): Follower {
   return {
     figures: {
       ...{ headBlock: undefined, headTimestamp: undefined, cursorBlock: undefined, finalizedBlock: undefined },
@@ -79,7 +80,7 @@ export function newFollower(): Follower {
     reach: newReach(),
     finality: newFinality(),
     heads: { tipFrom: undefined, head: undefined, shorter: 0, refuted: 0 },
-    habits: { refusals: new Map(), hasBlooms: false },
+    habits: { refusals: new Map(), hasBlooms },
     doubts: [],
     told: new Map(),
     second: { doubts: undefined, final: undefined },
