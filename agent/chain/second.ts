@@ -8,8 +8,8 @@ import { afterReading, type Doubt, dueNow } from "./doubts.ts";
 import { decodeLogs, inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
+import type { RawLog } from "./log-list.ts";
 import { parallel } from "./parallel.ts";
-import type { RawLog } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
@@ -211,7 +211,7 @@ async function credible(walk: Walk, upstream: string, readings: readonly (readon
   const places = readings.map((reading) => new Set(reading.map(placeOf)));
   return logs.filter((log) => {
     const block = byHash.get(log.blockHash);
-    const isDenied = block !== undefined && denies(block, log, habits.hasBlooms);
+    const isDenied = block !== undefined && denies(block, [log], habits.hasBlooms);
     return !isDenied || places.filter((all) => all.has(placeOf(log))).length > 1;
   });
 }
