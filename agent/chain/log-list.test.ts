@@ -53,8 +53,9 @@ describe("a reply with logs", () => {
         const cut = length % 4 === 0 ? bytes.subarray(0, length % bytes.length) : bytes;
         const found = outcomeOf(cut);
         if (found === undefined) return;
-        const parsed = JSON.parse(cut.toString("latin1")) as { result: Record<string, string>[] };
-        // A name that was damaged is that of a member which is passed over, and then the log is not whole.
+        // What is passed over may hold control characters, which a parser would not let pass.
+        const text = Buffer.from(cut.map((byte) => Math.max(byte, 0x20))).toString("latin1");
+        const parsed = JSON.parse(text) as { result: Record<string, string>[] };
         expect(found).toEqual(parsed.result.map((each) => inLowerCase(each as unknown as Told)));
       }),
       { numRuns: 2_000 },
@@ -76,6 +77,14 @@ describe("a reply with logs", () => {
     ["that is empty is for a parser", "", undefined],
     ["that is a list is for a parser", `[${reply("[]")}]`, undefined],
   ])("%s", (_, text, expected) => expect(read(text)).toEqual(expected));
+
+  it.each([
+    ["holds anything but objects", '["0x"]'],
+    ["holds an object that is none", '[{"address"}]'],
+    ["goes on behind its last log", "[,]"],
+  ])("whose list %s has no logs", (_, list) => {
+    expect(() => read(reply(list))).toThrow(Malformed);
+  });
 
   it("tells whose it is, also behind logs that are none", () => {
     const found = readLogs(Buffer.from('{"result":[{"address":"0x1"}],"id":7,"jsonrpc":"2.0"}'));

@@ -132,8 +132,11 @@ function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
         if (cursor.isNext(TRUE)) throw new Malformed("a log is marked as removed");
         cursor.pass();
         break;
-      default:
+      case "":
         cursor.pass();
+        break;
+      case undefined:
+        throw new Malformed("a log is no object");
     }
   } while (cursor.takes(json.COMMA));
   if (!cursor.takes(json.CLOSE_BRACE)) throw new Malformed("a log has no end");
