@@ -78,7 +78,7 @@ export class JsonCursor {
     this.#passSpace();
     const start = this.at;
     const end = start + 2 * bytes + 4;
-    if (last !== undefined && this.#repeats(last.at, start, end)) {
+    if (last !== undefined && last.text !== "" && this.#repeats(last.at, start, end)) {
       this.at = end;
       return last.text;
     }
@@ -138,10 +138,10 @@ export class JsonCursor {
   }
 
   #passSpace(): void {
-    for (;;) {
-      const byte = this.#bytes[this.at];
+    const bytes = this.#bytes;
+    for (; this.at < bytes.length; this.at++) {
+      const byte = bytes[this.at];
       if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return;
-      this.at++;
     }
   }
 
@@ -177,8 +177,9 @@ export class JsonCursor {
   /** Whether what stands from `start` to `end` stood at `earlier` too. */
   #repeats(earlier: number, start: number, end: number): boolean {
     const bytes = this.#bytes;
+    if (end > bytes.length) return false;
     for (let i = start, j = earlier; i < end; i++, j++) if (bytes[i] !== bytes[j]) return false;
-    return end <= bytes.length;
+    return true;
   }
 
   /** Without the quotes at both ends. */
