@@ -8,6 +8,7 @@ import type { AgentError } from "./errors.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
 import { inSlices, SLICE } from "./slices.ts";
+import { mayBelieve } from "./unvouched.ts";
 import { apply, type Outcome } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import { type Change, plan } from "./wireguard/plan.ts";
@@ -177,7 +178,8 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
       continue;
     }
     if (peer === undefined) continue;
-    if (mayAdd(agent)) {
+    const isPlaced = agent.placed.get(id)?.key === peer.key;
+    if (mayAdd(agent) && (isPlaced || mayBelieve(agent, id))) {
       wanted.set(peer.key, peer);
       placed.set(id, peer.key);
       continue;
@@ -185,7 +187,7 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
     left.add(id);
     const present = agent.isSettled ? agent.running.get(peer.key) : undefined;
     // The overlay going to another gateway adds nobody: addresses follow from the id, and the rest stays as it is.
-    if (present !== undefined && agent.placed.get(id)?.key === peer.key) {
+    if (present !== undefined && isPlaced) {
       wanted.set(peer.key, { ...present, allowedIps: peer.allowedIps });
     }
   }

@@ -26,6 +26,7 @@ import type { Ledger } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { type Roster, rosterOf } from "./registry/roster.ts";
 import type { Store } from "./registry/store.ts";
+import type { Unvouched } from "./unvouched.ts";
 import type { Topology } from "./wireguard/desired.ts";
 import type { Device } from "./wireguard/device.ts";
 import type { RunningPeer } from "./wireguard/dump.ts";
@@ -109,6 +110,10 @@ export interface Agent extends Parts {
   doubtful: ReadonlyMap<TokenId, Doubt>;
   readonly witnessed: Set<TokenId>;
   readonly decided: Set<TokenId>;
+  /** Whom one upstream has told of and no other has vouched for yet; empty where there is only one. */
+  readonly unvouched: Map<TokenId, Unvouched>;
+  /** They are being asked about. */
+  vouching: Promise<void> | undefined;
   removals: Removals;
   /** What of them is on disk. */
   savedRemovals: Removals;
@@ -195,6 +200,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     hasCrowd: false,
     witnessed: new Set(),
     decided: new Set(),
+    unvouched: new Map(),
+    vouching: undefined,
     retryAtMs: 0,
     failures: 0,
     topology: {

@@ -15,6 +15,7 @@ import { AgentError } from "./errors.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, size, token } from "./registry/registry.ts";
+import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -22,7 +23,7 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
     await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
     if (signal.aborted || !agent.isCaughtUp) continue;
     const { registry } = agent.ledger;
-    const ids = sample(recordedIds(registry), size(registry), turn);
+    const ids = [...sample(recordedIds(registry), size(registry), turn), ...disputed(agent)];
     await attempt(agent, signal, () => audit(agent, ids, signal));
   }
 }

@@ -14,6 +14,8 @@ import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
+import { isPressing, mistrust } from "./unvouched.ts";
+import { vouchSoon } from "./vouching.ts";
 
 /** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
 export async function followChain(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -130,6 +132,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   await settle(agent, judge(agent).difference(announced), seenMs);
   const unanswered = await readAnnouncedKeys(agent, [...announced], signal);
   if (announced.size > 0) await settle(agent, judge(agent).union(announced), seenMs);
+  if (isPressing(agent)) await vouchSoon(agent, signal, seenMs);
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
   if (!agent.isCaughtUp) caughtUp(agent);
@@ -210,6 +213,7 @@ function caughtUp(agent: Agent): void {
 /** The ledger's next state; what it touched waits to be judged, however long that takes to come. */
 export function take(agent: Agent, { ledger, touched }: Advanced): void {
   agent.ledger = ledger;
+  mistrust(agent, touched);
   for (const id of touched) agent.touched.add(id);
 }
 

@@ -17,6 +17,7 @@ export type Fault =
   | { code: "chain.request-failed"; method: string; upstream: string; problem: string }
   | { code: "chain.reply-refused"; method: string; upstream: string; problem: string }
   | { code: "chain.mass-removal-held"; removals: number; limit: number }
+  | { code: "chain.grant-disputed"; tokens: number }
   // this node's own token
   | { code: "self.no-token"; nodeId: string; publicKey: string }
   | { code: "self.key-mismatch"; nodeId: string; tokenId: string; publicKey: string }
@@ -85,6 +86,8 @@ export function describe(fault: Fault): string {
       return `${fault.method} on ${fault.upstream} failed: ${fault.problem}`;
     case "chain.reply-refused":
       return `${fault.method} on ${fault.upstream} answered what cannot be used: ${fault.problem}`;
+    case "chain.grant-disputed":
+      return `upstreams tell ${fault.tokens} token(s) differently: they get no peer until two agree`;
     case "chain.mass-removal-held":
       return `${fault.removals} removals in ten minutes (limit ${fault.limit}): each further one waits for a second witness`;
     case "self.no-token":

@@ -25,6 +25,7 @@ import { emptyLedger, trail } from "./registry/ledger.ts";
 import { type Identity, openStore, openUnwritable } from "./registry/store.ts";
 import { snapshot } from "./snapshot.ts";
 import { fullPass, tendDevice } from "./tend.ts";
+import { vouchAdditions } from "./vouching.ts";
 import { openDevice } from "./wireguard/device.ts";
 import { createEndpoints } from "./wireguard/endpoints.ts";
 import { loadPrivateKey, openFiles } from "./wireguard/files.ts";
@@ -191,6 +192,7 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
     tendDevice(agent, signal),
     auditRolling(agent, signal),
     witnessRemovals(agent, signal),
+    vouchAdditions(agent, signal),
     agent.device.watch(() => agent.tend.nudge(), agent.overlay, signal),
     saveMemory(agent, signal),
   ];

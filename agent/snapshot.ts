@@ -3,6 +3,7 @@ import type { Agent } from "./agent.ts";
 import type { PeerView, Snapshot } from "./observe/health.ts";
 import { size, token } from "./registry/registry.ts";
 import { intervalMs } from "./tend.ts";
+import { disputed } from "./unvouched.ts";
 import { unwitnessedLimit } from "./witness.ts";
 
 export function snapshot(agent: Agent): Snapshot {
@@ -76,6 +77,8 @@ function faults(agent: Agent): Snapshot["faults"] {
     const limit = unwitnessedLimit(agent.running.size + agent.removals.length);
     present.push({ code: "chain.mass-removal-held", removals: agent.removals.length + agent.doubtful.size, limit });
   }
+  const tokens = disputed(agent).length;
+  if (tokens > 0) present.push({ code: "chain.grant-disputed", tokens });
   if (agent.held !== undefined) present.push({ code: "config.held", generation: agent.held.generation });
   return present;
 }

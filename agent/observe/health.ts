@@ -219,6 +219,7 @@ const WEIGHT: Readonly<Record<FaultCode, Weight>> = {
   "chain.no-start-block": wait("chain"),
   "chain.fork-below-finality": wait("chain"),
   "chain.mass-removal-held": lack("chain"),
+  "chain.grant-disputed": lack("chain"),
   "self.no-token": wait("registry"),
   "self.key-mismatch": wait("registry"),
   "address.no-ipv6": lack("wireguard"),

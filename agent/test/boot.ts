@@ -47,6 +47,8 @@ export class Boot {
   readonly device = new FakeDevice();
   /** What each upstream answers; tests put lies in front of the chain. */
   readonly upstreams = new Map<string, Backend>();
+  /** The head that an upstream was last heard to tell, where that is not the chain's. */
+  readonly heads = new Map<string, number>();
   readonly #options: BootOptions;
   readonly #directory = mkdtempSync(join(tmpdir(), "agent-"));
   readonly #stop = new AbortController();
@@ -150,7 +152,8 @@ export class Boot {
     const ipv6Prefix = overlayPrefix(chainId, contract);
     const overlay: Cidr[] = [overlayIpv4, ipv6Prefix];
     const { store, ledger } = openStore(join(this.#directory, "ledger.sqlite"), { chainId, contract });
-    const upstreams = () => [...this.upstreams.keys()].map((name) => ({ name, headBlock: this.chain.head }));
+    const upstreams = () =>
+      [...this.upstreams.keys()].map((name) => ({ name, headBlock: this.heads.get(name) ?? this.chain.head }));
     const parts = {
       ...{ settings, version: "0", privateKey: NODE_KEY, overlay, store, device: this.device },
       rpc: over?.rpc() ?? rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),

@@ -1,0 +1,49 @@
+/**
+ * Nobody is let in by one upstream's word where there are several: a log can be altered where no bloom shows it, and a whole
+ * head made up. Whom a step has touched waits here until somebody vouches for it; removals wait for nobody.
+ */
+import type { Agent } from "./agent.ts";
+import { tipOf } from "./chain/follower.ts";
+import type { UpstreamStatus } from "./chain/rpc.ts";
+import type { TokenId } from "./model.ts";
+import { trail } from "./registry/ledger.ts";
+
+export interface Unvouched {
+  /** Since when nobody has vouched for it (steady time). */
+  readonly sinceMs: number;
+  /** An upstream tells otherwise: time alone does not let it in. */
+  readonly isDisputed: boolean;
+}
+
+/** A history longer than this is not asked about token by token: its fold is the audit's to judge. */
+const MANY = 400;
+/** An upstream that is further behind is no witness of what is new. */
+const NEAR_BLOCKS = 8;
+
+/** What was said of these tokens is one upstream's word until somebody vouches for it. */
+export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
+  if (agent.rpc.upstreams().length < 2) return;
+  const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false };
+  for (const id of ids) if (agent.unvouched.size < MANY || agent.unvouched.has(id)) agent.unvouched.set(id, unvouched);
+}
+
+/** Where fewer than two are left, whoever is left is believed: a node with one upstream works. */
+export function mayBelieve(agent: Agent, id: TokenId): boolean {
+  return !agent.unvouched.has(id) || witnesses(agent).length < 2;
+}
+
+/** The upstreams whose word on the present head counts. */
+export function witnesses({ rpc, ledger }: Agent): UpstreamStatus[] {
+  const { number } = tipOf(trail(ledger));
+  return rpc.upstreams().filter(({ healthy, headBlock = number }) => healthy && headBlock >= number - NEAR_BLOCKS);
+}
+
+/** Somebody waits who has not been asked about in vain. */
+export function isPressing({ unvouched }: Pick<Agent, "unvouched">): boolean {
+  return [...unvouched.values()].some(({ isDisputed }) => !isDisputed);
+}
+
+/** Tokens of which two upstreams tell differently. */
+export function disputed({ unvouched }: Pick<Agent, "unvouched">): TokenId[] {
+  return [...unvouched].filter(([, { isDisputed }]) => isDisputed).map(([id]) => id);
+}

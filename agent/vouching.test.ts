@@ -1,0 +1,143 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { auditAll } from "./auditing.ts";
+import { snapshot } from "./snapshot.ts";
+import { Boot, keyOf, ownerOf } from "./test/boot.ts";
+import { Down } from "./test/rpc-over.ts";
+import type { Backend } from "./test/scripted-chain.ts";
+import { disputed } from "./unvouched.ts";
+import { vouchAdditions } from "./vouching.ts";
+
+const [ALICE, BOB, MALLORY] = [keyOf(1), keyOf(2), keyOf(9)];
+let boot: Boot;
+afterEach(() => boot.end());
+
+/** A node with a member before two upstreams, the first of which is followed. */
+async function node(followed: Lie = honest, other: Lie = honest): Promise<bigint> {
+  boot = new Boot();
+  boot.upstreams.set("other", boot.chain.answer);
+  const [alice = 0n] = boot.grant(ALICE);
+  await boot.poll();
+  expect(boot.holds(ALICE)).toEqual([true]);
+  boot.upstreams.set("scripted", followed(boot.chain.answer)).set("other", other(boot.chain.answer));
+  return alice;
+}
+
+type Lie = (truth: Backend) => Backend;
+const honest: Lie = (truth) => truth;
+const refusing =
+  (...methods: readonly string[]): Lie =>
+  (truth) =>
+  (method, params) => {
+    if (methods.includes(method)) throw new Down();
+    return truth(method, params);
+  };
+/** Another's key in place of Bob's, wherever it is told. */
+const altering =
+  (...methods: readonly string[]): Lie =>
+  (truth) =>
+  async (method, params) => {
+    const told = await truth(method, params);
+    if (!methods.includes(method)) return told;
+    return JSON.parse(JSON.stringify(told).replaceAll(hexOf(BOB), hexOf(MALLORY)));
+  };
+const hexOf = (key: string) => Buffer.from(key).toString("hex");
+
+function grantBob(): void {
+  boot.contract.grant(ownerOf(2), "bob", BOB);
+  boot.contract.mine();
+}
+
+describe("a grant", () => {
+  it("that two upstreams tell alike is carried out by the poll that reads it", async () => {
+    await node();
+    grantBob();
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB)).toEqual([true, true]);
+  });
+
+  it.each([
+    ["whose key the followed upstream alters in its logs", altering("eth_getLogs"), honest],
+    ["whose key the followed upstream alters everywhere", altering("eth_getLogs", "eth_call"), honest],
+  ])("%s lets nobody in, and is told", async (_, followed, other) => {
+    await node(followed, other);
+    grantBob();
+    await boot.poll();
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB, MALLORY)).toEqual([true, false, false]);
+    expect(disputed(boot.agent)).toHaveLength(1);
+    expect(snapshot(boot.agent).faults).toContainEqual({ code: "chain.grant-disputed", tokens: 1 });
+  });
+
+  it("whose key was altered in one upstream's logs is its holder's once it is final", async () => {
+    await node(altering("eth_getLogs"));
+    grantBob();
+    await boot.poll();
+    const { head } = boot.chain;
+    boot.chain.mine(40);
+    // What becomes final is read again beside the polls.
+    for (let polls = 0; boot.agent.ledger.final.number < head && polls < 20; polls++) {
+      await boot.poll();
+      boot.chain.mine(1);
+    }
+    await auditAll(boot.agent, boot.signal);
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB, MALLORY)).toEqual([true, true, false]);
+    expect(disputed(boot.agent)).toEqual([]);
+  });
+
+  it("in a head that the other upstream does not know lets nobody in, however long it takes", async () => {
+    await node(honest, (truth) => (method, params) => {
+      const [at] = method === "eth_call" ? params.slice(1) : params;
+      const isPinned = typeof at === "object" ? JSON.stringify(at).includes("blockHash") : method.endsWith("ByHash");
+      if (isPinned && method === "eth_getBlockByHash") return { result: null };
+      if (isPinned) return { error: { code: -32000, message: "header not found" } };
+      return truth(method, params);
+    });
+    grantBob();
+    await boot.poll();
+    const loop = vouchAdditions(boot.agent, boot.signal);
+    boot.clockMs += 20_000;
+    await boot.until(() => disputed(boot.agent).length > 0);
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB)).toEqual([true, false]);
+    await stop(loop);
+  });
+
+  it("waits five seconds, and no longer, for an upstream that reads no state", async () => {
+    await node(honest, refusing("eth_call"));
+    grantBob();
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([false]);
+    const loop = vouchAdditions(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    await boot.until(() => boot.holds(BOB)[0] === true);
+    await stop(loop);
+  });
+
+  it("does not wait for an upstream that stands still", async () => {
+    await node();
+    boot.chain.mine(30);
+    boot.heads.set("other", 2);
+    boot.upstreams.set("other", refusing("eth_call", "eth_getBlockByHash")(boot.chain.answer));
+    grantBob();
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+});
+
+describe("a revoke and a new key", () => {
+  it("take the old peer away whatever the other upstream can read", async () => {
+    const alice = await node(honest, refusing("eth_call"));
+    boot.contract.updateKey(alice, BOB);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB)).toEqual([false, false]);
+  });
+});
+
+/** Ends the agent, and with it the loop. */
+async function stop(loop: Promise<void>): Promise<void> {
+  await boot.end();
+  await loop;
+  boot = new Boot();
+}

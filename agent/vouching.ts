@@ -1,0 +1,107 @@
+/** Asks two upstreams whether the contract's state is as the registry has it, before anybody new is let in: `unvouched.ts`. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { settle } from "./access.ts";
+import type { Agent } from "./agent.ts";
+import { compare, readTokens } from "./chain/audit.ts";
+import { tipOf } from "./chain/follower.ts";
+import { blockByHash } from "./chain/questions.ts";
+import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
+import { AgentError } from "./errors.ts";
+import type { BlockRef, TokenId } from "./model.ts";
+import { trail } from "./registry/ledger.ts";
+import { type Registry, token } from "./registry/registry.ts";
+import { isPressing, witnesses } from "./unvouched.ts";
+
+/** So many are asked about at once. */
+const BATCH = 100;
+/** An upstream that does not answer is not waited for any longer. */
+const PATIENCE_MS = 5_000;
+/** How long a poll waits for the answer, which takes milliseconds, before it goes on without. */
+const HASTE_MS = 500;
+
+/** Asks for those who wait, until the signal aborts. */
+export async function vouchAdditions(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    // What is disputed is settled by a new head or by the audit, not by haste.
+    await sleep(isPressing(agent) ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
+    if (agent.unvouched.size > 0) await vouchSoon(agent, signal);
+  }
+}
+
+/** Goes on behind the caller's back where the answer takes longer; one question is under way at a time. */
+export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: number): Promise<void> {
+  agent.vouching ??= vouch(agent, signal, seenMs)
+    .catch((error: unknown) => {
+      if (!signal.aborted && !(error instanceof AgentError) && !(error instanceof RpcError)) throw error;
+    })
+    .finally(() => {
+      agent.vouching = undefined;
+    });
+  const stop = new AbortController();
+  const late = sleep(HASTE_MS, undefined, { signal: stop.signal }).catch(() => {});
+  await Promise.race([agent.vouching, late]);
+  stop.abort();
+}
+
+async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
+  for (const id of agent.unvouched.keys()) if (!isNew(agent, id)) agent.unvouched.delete(id);
+  const asked = new Map([...agent.unvouched].slice(0, BATCH));
+  if (asked.size === 0) return;
+  const { registry } = agent.ledger;
+  const tip = tipOf(trail(agent.ledger));
+  const words = await Promise.all(
+    witnesses(agent).map((one) => wordOf(agent, one, [...asked.keys()], registry, tip, signal)),
+  );
+  const overdueMs = agent.now().steadyMs - PATIENCE_MS;
+  const vouched: TokenId[] = [];
+  for (const [id, before] of asked) {
+    // Touched again meanwhile: what was read says nothing about what it has become.
+    if (agent.unvouched.get(id) !== before) continue;
+    const said = words.map((word) => word(id));
+    const isDisputed = said.includes("otherwise");
+    const agreed = said.filter((word) => word === "so").length;
+    if (agreed >= Math.min(2, words.length) || (agreed === 1 && !isDisputed && before.sinceMs <= overdueMs)) {
+      agent.unvouched.delete(id);
+      vouched.push(id);
+    } else if (isDisputed && !before.isDisputed) {
+      agent.unvouched.set(id, { ...before, isDisputed });
+      agent.audit.nudge();
+    }
+  }
+  if (vouched.length > 0) await settle(agent, vouched, seenMs);
+}
+
+/** Gets a peer that it does not have. */
+function isNew(agent: Agent, id: TokenId): boolean {
+  const admitted = agent.roster.admitted(id);
+  return admitted !== undefined && agent.placed.get(id)?.key !== admitted.key;
+}
+
+type Word = "so" | "otherwise" | "unknown";
+
+/** What an upstream says of the tokens after `tip`, held against the registry of that very block. */
+async function wordOf(
+  { rpc, settings: { contract } }: Agent,
+  { name, headBlock = 0 }: UpstreamStatus,
+  ids: readonly TokenId[],
+  registry: Registry,
+  tip: BlockRef,
+  signal: AbortSignal,
+): Promise<(id: TokenId) => Word> {
+  const states = await readTokens(rpc, contract, ids, tip, signal, { only: name });
+  const others = compare({ get: (id) => token(registry, id) }, states, tip, true);
+  const otherwise = new Set(others.map(({ tokenId }) => tokenId));
+  const isDenied = states.size < ids.length && headBlock >= tip.number && (await lacks());
+  return (id) => (otherwise.has(id) || (isDenied && !states.has(id)) ? "otherwise" : states.has(id) ? "so" : "unknown");
+
+  /** A head that it does not know, though its own is as high. */
+  async function lacks(): Promise<boolean> {
+    try {
+      await rpc.ask(blockByHash(tip.hash), { only: name, signal });
+      return false;
+    } catch (error) {
+      signal.throwIfAborted();
+      return error instanceof RpcError && error.kind === "absent";
+    }
+  }
+}
