@@ -66,6 +66,8 @@ export interface Agent extends Parts {
   follower: Follower;
   ledger: Ledger;
   savedLedger: Ledger | undefined;
+  /** Steady time. */
+  savedMs: number;
   /** The last entry of the journal that is on disk. */
   savedEntry: number;
   readonly roster: Roster;
@@ -179,6 +181,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     follower: newFollower(parts.store.note(BLOOMS) === "yes"),
     ledger,
     savedLedger: isLoaded ? ledger : undefined,
+    savedMs: Number.NEGATIVE_INFINITY,
     savedEntry: 0,
     roster: rosterOf(parts.rules),
     isSettled: isLoaded && settings.bootPolicy === "last-good",

@@ -34,7 +34,7 @@ describe("a history of several batches", { timeout: 60_000 }, () => {
       return truth(method, params);
     });
     expect(await boot.poll()).toBeUndefined();
-    expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
+    expect(boot.agent.savedLedger?.registry).toBe(boot.agent.ledger.registry);
     return saved.size;
   }
 
@@ -53,6 +53,28 @@ describe("a history of several batches", { timeout: 60_000 }, () => {
     boot.grant(A);
     await boot.poll();
     expect(await savedMeanwhile(0)).toBeGreaterThan(3);
+  });
+});
+
+describe("blocks without events", () => {
+  it("are saved together, ten seconds of them, and at once with the next event", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    const saved = () => boot.agent.savedLedger;
+    const before = saved();
+    for (let i = 0; i < 5; i++) {
+      boot.chain.mine(1);
+      await boot.poll();
+    }
+    expect(saved()).toBe(before);
+    boot.clockMs += 10_000;
+    boot.chain.mine(1);
+    await boot.poll();
+    expect(saved()).toBe(boot.agent.ledger);
+    boot.grant(B);
+    await boot.poll();
+    expect(saved()).toBe(boot.agent.ledger);
   });
 });
 

@@ -138,7 +138,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (!agent.isCaughtUp) caughtUp(agent);
   // What is final when it is read is read once, from one upstream.
   if (hasReadHistory) agent.audit.nudge();
-  await save(agent);
+  if (isNews(agent)) await save(agent);
   if (unanswered !== undefined) throw unanswered;
   return { steps };
 }
@@ -277,6 +277,17 @@ function quarantined(agent: Agent, id: TokenId): void {
 /** Of the journal, over a restart. */
 const KEPT = 200;
 
+/** Blocks that changed nothing wait for one another: a restart reads them again, and the disk is spared a commit for each. */
+function isNews(agent: Agent): boolean {
+  const { ledger, savedLedger, savedMs, faults, now } = agent;
+  if (savedLedger === undefined || faults.has("store.unsaved") || now().steadyMs - savedMs >= QUIET_MS) return true;
+  if (ledger.registry !== savedLedger.registry || ledger.settled !== savedLedger.settled) return true;
+  const notes = { ...freshnessNote(agent), ...doubtsNote(agent) };
+  return Object.keys(notes).length > 0 || agent.journal.after(agent.savedEntry).events.length > 0;
+}
+
+const QUIET_MS = 10_000;
+
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
 export async function save(agent: Agent): Promise<void> {
   const { events, next } = agent.journal.after(agent.savedEntry);
@@ -297,6 +308,7 @@ export async function save(agent: Agent): Promise<void> {
       ...(blooms === (agent.store.note(BLOOMS) ?? "") ? {} : { [BLOOMS]: blooms }),
     });
     agent.savedLedger = ledger;
+    agent.savedMs = agent.now().steadyMs;
     agent.savedEntry = next;
     agent.savedRemovals = removals;
     if (Object.keys(fresh).length > 0) agent.freshness = { ...agent.freshness, notedMs: freshness.atMs };
