@@ -12,10 +12,11 @@ let boot: Boot;
 afterEach(() => boot.end());
 
 /** A node with a member before two upstreams, the first of which is followed. */
-async function node(followed: Lie = honest, other: Lie = honest): Promise<bigint> {
-  boot = new Boot();
+async function node(followed: Lie = honest, other: Lie = honest, env = {}): Promise<bigint> {
+  boot = new Boot({ env });
   boot.upstreams.set("other", boot.chain.answer);
   const [alice = 0n] = boot.grant(ALICE);
+  boot.chain.mine(3);
   await boot.poll();
   expect(boot.holds(ALICE)).toEqual([true]);
   boot.upstreams.set("scripted", followed(boot.chain.answer)).set("other", other(boot.chain.answer));
@@ -66,6 +67,16 @@ describe("a grant", () => {
     expect(boot.holds(ALICE, BOB, MALLORY)).toEqual([true, false, false]);
     expect(disputed(boot.agent)).toHaveLength(1);
     expect(snapshot(boot.agent).faults).toContainEqual({ code: "chain.grant-disputed", tokens: 1 });
+  });
+
+  it("that waits for its confirmations is vouched for all the same", async () => {
+    await node(altering("eth_getLogs"), honest, { GRANT_CONFIRMATIONS: "3" });
+    grantBob();
+    for (let polls = 0; polls < 4; polls++) {
+      await boot.poll();
+      boot.chain.mine(1);
+    }
+    expect(boot.holds(ALICE, MALLORY)).toEqual([true, false]);
   });
 
   it("whose key was altered in one upstream's logs is its holder's once it is final", async () => {

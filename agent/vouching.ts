@@ -44,10 +44,11 @@ export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: numb
 }
 
 async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
-  for (const id of agent.unvouched.keys()) if (!isNew(agent, id)) agent.unvouched.delete(id);
+  const { registry } = agent.ledger;
+  // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
+  for (const id of agent.unvouched.keys()) if (!token(registry, id)?.active) agent.unvouched.delete(id);
   const asked = new Map([...agent.unvouched].slice(0, BATCH));
   if (asked.size === 0) return;
-  const { registry } = agent.ledger;
   const tip = tipOf(trail(agent.ledger));
   const words = await Promise.all(
     witnesses(agent).map((one) => wordOf(agent, one, [...asked.keys()], registry, tip, signal)),
@@ -69,12 +70,6 @@ async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefin
     }
   }
   if (vouched.length > 0) await settle(agent, vouched, seenMs);
-}
-
-/** Gets a peer that it does not have. */
-function isNew(agent: Agent, id: TokenId): boolean {
-  const admitted = agent.roster.admitted(id);
-  return admitted !== undefined && agent.placed.get(id)?.key !== admitted.key;
 }
 
 type Word = "so" | "otherwise" | "unknown";
