@@ -181,6 +181,19 @@ describe("an audit", () => {
     expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
   });
 
+  it("finds forty grants that no upstream ever tells of, all in one round", async () => {
+    boot = new Boot();
+    boot.grant(keyOf(7));
+    await boot.poll();
+    boot.lie((method, params, truth) => (method === "eth_getLogs" ? { result: [] } : truth(method, params)));
+    const keys = Array.from({ length: 40 }, (_, i) => keyOf(100 + i));
+    boot.grant(...keys);
+    boot.chain.mine(200);
+    await boot.poll();
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(...keys)).toEqual(keys.map(() => true));
+  });
+
   it("finds a key update and a transfer with a new key that no upstream ever tells of, both in one round", async () => {
     boot = new Boot();
     const [updated = 0n, moved = 0n] = boot.grant(keyOf(7), keyOf(8));
