@@ -138,7 +138,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (!agent.isCaughtUp) caughtUp(agent);
   // What is final when it is read is read once, from one upstream.
   if (hasReadHistory) agent.audit.nudge();
-  if (isNews(agent)) await save(agent);
+  if (hasReadHistory || isNews(agent)) await save(agent);
   if (unanswered !== undefined) throw unanswered;
   return { steps };
 }
