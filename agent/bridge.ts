@@ -135,7 +135,8 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (isPressing(agent)) await vouchSoon(agent, signal, seenMs);
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
-  if (!agent.isCaughtUp) caughtUp(agent);
+  // Ready with everybody on the device, not before somebody has vouched for them.
+  if (!agent.isCaughtUp && !isPressing(agent)) caughtUp(agent);
   // What is final when it is read is read once, from one upstream.
   if (hasReadHistory) agent.audit.nudge();
   if (hasReadHistory || isNews(agent)) await save(agent);

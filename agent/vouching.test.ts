@@ -125,6 +125,25 @@ describe("a grant", () => {
     await stop(loop);
   });
 
+  it("waits five seconds where no upstream reads any state", async () => {
+    await node(refusing("eth_call"), refusing("eth_call"));
+    grantBob();
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([false]);
+    boot.clockMs += 6_000;
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+
+  it("of three hundred at once is vouched for before the node counts as caught up", async () => {
+    boot = new Boot();
+    boot.upstreams.set("other", boot.chain.answer);
+    const keys = Array.from({ length: 300 }, (_, i) => keyOf(100 + i));
+    boot.grant(...keys);
+    while (!boot.agent.isCaughtUp) await boot.poll();
+    expect(boot.holds(...keys)).toEqual(keys.map(() => true));
+  });
+
   it("does not wait for an upstream that stands still", async () => {
     await node();
     boot.chain.mine(30);

@@ -44,32 +44,37 @@ export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: numb
 }
 
 async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
+  let vouched: readonly TokenId[];
+  do {
+    vouched = await vouchedNow(agent, signal);
+    for (const id of vouched) agent.unvouched.delete(id);
+    if (vouched.length > 0) await settle(agent, vouched, seenMs);
+  } while (vouched.length === BATCH);
+}
+
+/** Of the next who wait; what is disputed among them is noted. */
+async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
   const { registry } = agent.ledger;
   // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
   for (const id of agent.unvouched.keys()) if (!token(registry, id)?.active) agent.unvouched.delete(id);
-  const asked = new Map([...agent.unvouched].slice(0, BATCH));
-  if (asked.size === 0) return;
+  const order = [...agent.unvouched].sort(([, a], [, b]) => Number(a.isDisputed) - Number(b.isDisputed));
+  const asked = order.slice(0, BATCH);
+  const ids = asked.map(([id]) => id);
+  const others = witnesses(agent);
+  if (ids.length === 0 || others.length < 2) return ids;
   const tip = tipOf(trail(agent.ledger));
-  const words = await Promise.all(
-    witnesses(agent).map((one) => wordOf(agent, one, [...asked.keys()], registry, tip, signal)),
-  );
+  const words = await Promise.all(others.map((one) => wordOf(agent, one, ids, registry, tip, signal)));
   const overdueMs = agent.now().steadyMs - PATIENCE_MS;
-  const vouched: TokenId[] = [];
-  for (const [id, before] of asked) {
+  return asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
-    if (agent.unvouched.get(id) !== before) continue;
+    if (agent.unvouched.get(id) !== before) return [];
     const said = words.map((word) => word(id));
-    const isDisputed = said.includes("otherwise");
-    const agreed = said.filter((word) => word === "so").length;
-    if (agreed >= Math.min(2, words.length) || (agreed === 1 && !isDisputed && before.sinceMs <= overdueMs)) {
-      agent.unvouched.delete(id);
-      vouched.push(id);
-    } else if (isDisputed && !before.isDisputed) {
-      agent.unvouched.set(id, { ...before, isDisputed });
-      agent.audit.nudge();
-    }
-  }
-  if (vouched.length > 0) await settle(agent, vouched, seenMs);
+    if (said.filter((word) => word === "so").length >= 2) return id;
+    if (!said.includes("otherwise")) return before.sinceMs <= overdueMs ? id : [];
+    if (!before.isDisputed) agent.audit.nudge();
+    agent.unvouched.set(id, { ...before, isDisputed: true });
+    return [];
+  });
 }
 
 type Word = "so" | "otherwise" | "unknown";
