@@ -1,10 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll } from "./auditing.ts";
+import type { TokenId } from "./model.ts";
 import { snapshot } from "./snapshot.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
-import { disputed } from "./unvouched.ts";
+import { disputed, mistrust } from "./unvouched.ts";
 import { vouchAdditions } from "./vouching.ts";
 
 const [ALICE, BOB, MALLORY] = [keyOf(1), keyOf(2), keyOf(9)];
@@ -142,6 +144,23 @@ describe("a grant", () => {
     boot.grant(...keys);
     while (!boot.agent.isCaughtUp) await boot.poll();
     expect(boot.holds(...keys)).toEqual(keys.map(() => true));
+  });
+
+  it("is not asked about while a history is read", async () => {
+    let asked = 0;
+    const counting: Lie = (truth) => (method, params) => {
+      if (method === "eth_call") asked++;
+      return truth(method, params);
+    };
+    const alice = await node(counting, counting);
+    boot.agent.isSettled = false;
+    mistrust(boot.agent, [alice as TokenId]);
+    const loop = vouchAdditions(boot.agent, boot.signal);
+    await sleep(1_200);
+    expect(asked).toBe(0);
+    boot.agent.isSettled = true;
+    await boot.until(() => asked > 0);
+    await stop(loop);
   });
 
   it("does not wait for an upstream that stands still", async () => {

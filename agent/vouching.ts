@@ -24,7 +24,8 @@ export async function vouchAdditions(agent: Agent, signal: AbortSignal): Promise
   while (!signal.aborted) {
     // What is disputed is settled by a new head or by the audit, not by haste.
     await sleep(isPressing(agent) ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
-    if (agent.unvouched.size > 0) await vouchSoon(agent, signal);
+    // In the middle of a history nobody may be added, and hardly an upstream keeps the state of its blocks.
+    if (agent.unvouched.size > 0 && agent.isSettled) await vouchSoon(agent, signal);
   }
 }
 
