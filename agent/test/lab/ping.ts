@@ -26,7 +26,7 @@ export class Pinging {
   /** Whatever was sent after the last answer was still under way, and is not counted. */
   async stop(): Promise<Pings> {
     await this.#ping.end("SIGINT");
-    const received = answers(this.#ping.output);
+    const received = unwrapped(answers(this.#ping.output));
     const sent = Math.max(0, ...received);
     return { sent, received: received.length, lost: sent - new Set(received).size };
   }
@@ -43,4 +43,15 @@ const C_LOCALE = { ...process.env, LC_ALL: "C" };
 
 function answers(output: string): number[] {
   return [...output.matchAll(/bytes from .*icmp_seq=([0-9]+) .*time=/g)].map(([, seq]) => Number(seq));
+}
+
+/** An echo's number has sixteen bits, and an hour of pings has more: each as it would be without that. */
+export function unwrapped(numbers: readonly number[]): number[] {
+  let [last = 0] = numbers;
+  return numbers.map((number) => {
+    // The nearest to the one before: late answers come a little out of order.
+    const turns = Math.round((last - number) / 65_536);
+    last = number + 65_536 * turns;
+    return last;
+  });
 }
