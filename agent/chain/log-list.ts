@@ -1,6 +1,7 @@
 /**
- * Pure: the logs of a reply, read straight from its bytes. A history is a hundred thousand of them: parsed as any JSON they
- * take three times as long, and memory for whatever else a reply may hold. Here nothing becomes a value but logs.
+ * Pure: the logs of a reply, read straight from its bytes. A history is a hundred thousand of them: scanned, parsed and
+ * checked one after the other they cost more time, and memory for whatever else a reply may hold. Here nothing becomes a
+ * value but logs.
  */
 import type { Address, Hash } from "../model.ts";
 import * as json from "./json-cursor.ts";
