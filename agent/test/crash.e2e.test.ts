@@ -47,7 +47,7 @@ describe.skipIf(isSkipped)(`an agent that dies anywhere, seed ${SEED}`, { timeou
       if (struck === undefined) missed.push(nameOf(point));
       wrong.push(...problems.map((problem) => `${nameOf(point)}: ${problem}`));
     }
-    expect(wrong).toEqual([]);
+    expect(wrong, wrong.join("\n")).toEqual([]);
     // Calls are not the same in number each time.
     expect(missed.length, `${missed}`).toBeLessThan(POINTS / 4);
   });
@@ -57,11 +57,12 @@ describe.skipIf(isSkipped)(`an agent that dies anywhere, seed ${SEED}`, { timeou
     for (let n = 1; n <= KILLS; n++) {
       wrong.push(...(await ring.killUnderLoad(n)).map((problem) => `kill:${n}: ${problem}`));
     }
-    expect(wrong).toEqual([]);
+    expect(wrong, wrong.join("\n")).toEqual([]);
   });
 
   it.each(FAILING)("goes on, says so and makes good for it where $name of $path gives $errno", async (failing) => {
-    expect(await ring.fail(failing)).toEqual([]);
+    const wrong = await ring.fail(failing);
+    expect(wrong, wrong.join("\n")).toEqual([]);
   });
 
   it("costs the session of a holder not one packet", async () => {
