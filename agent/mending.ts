@@ -1,5 +1,5 @@
 /** What a full pass does about a device that differs from what was applied to it. */
-import { exclusively } from "./access.ts";
+import { exclusively, isHeldBack } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { AgentError } from "./errors.ts";
 import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type Token, type TokenId } from "./model.ts";
@@ -15,7 +15,7 @@ import { type Change, repair } from "./wireguard/plan.ts";
  * @throws AgentError of what failed last, or device.unverified; what was mended stays
  */
 export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<DeviceState> {
-  const changes = differences(agent, found);
+  const changes = await differences(agent, found);
   if (changes.length === 0) return found;
   agent.isVerified = false;
   const done: Change[] = [];
@@ -24,7 +24,7 @@ export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal
   if (outcome.kind !== "applied") throw outcome.error;
   if (signal.aborted) return found;
   const after = await agent.device.read(agent.running);
-  const left = differences(agent, after);
+  const left = await differences(agent, after);
   if (left.length > 0) throw new AgentError({ code: "device.unverified", differences: left.length });
   return { ...after, peers: remembering(after.peers, agent.lastRead.peers) };
 }
@@ -61,8 +61,12 @@ export function hasUnjudged(agent: Agent, { peers }: DeviceState): boolean {
   return false;
 }
 
-/** Between the device and what was last applied; what changed while it was read is not compared. */
-function differences(agent: Agent, found: DeviceState): Change[] {
+/** Between the device and what was last applied; what changed while it was read, or is just being changed, is not compared. */
+function differences(agent: Agent, found: DeviceState): Promise<Change[]> {
+  return exclusively(agent, async () => differing(agent, found));
+}
+
+function differing(agent: Agent, found: DeviceState): Change[] {
   const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
   const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
   const all = repair(found.peers, wanted, {
@@ -77,14 +81,20 @@ function differences(agent: Agent, found: DeviceState): Change[] {
 }
 
 /**
- * Whether a peer that we know nothing of may have been given access after our database was last saved: it has the address
- * of a token that is not in there, or had another key. Its session stays until we have caught up; an address that the
- * database gives to somebody goes there.
+ * Whether a peer that was applied by nobody may have been given access after our database was last saved: it has the
+ * address of a token that is not in there, or had another key. Its session stays until we have caught up, and then for as
+ * long as its token waits to be given this very peer; an address that the database gives to somebody goes there.
  */
 function isLater(agent: Agent, { key, allowedIps }: Peer): boolean {
-  if (agent.isCaughtUp || agent.isTooStale) return false;
+  if (agent.isTooStale) return false;
   const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
-  return ids.length > 0 && ids.every((id) => mayHaveGained(token(agent.ledger.registry, id), key));
+  const isSo = (id: TokenId) =>
+    isAwaited(agent, id, key) || (!agent.isCaughtUp && mayHaveGained(token(agent.ledger.registry, id), key));
+  return ids.length > 0 && ids.every(isSo);
+}
+
+function isAwaited(agent: Agent, id: TokenId, key: PublicKey): boolean {
+  return agent.waiting.has(id) && agent.roster.admitted(id)?.key === key && !isHeldBack(agent, key);
 }
 
 function mayHaveGained(known: Token | undefined, key: PublicKey): boolean {

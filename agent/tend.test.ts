@@ -145,6 +145,32 @@ describe("tending", () => {
     boot = new Boot();
   });
 
+  it("what another is changing while it verifies is no flaw of its own", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    boot.device.peers.clear();
+    boot.contract.grant(ownerOf(2), "m-b", B);
+    boot.contract.mine();
+    const { device } = boot;
+    const apply = device.apply.bind(device);
+    let polling: Promise<unknown> | undefined;
+    device.apply = async (changes) => {
+      await apply(changes);
+      if (!device.peers.has(B)) polling = boot.poll().then(() => boot.device.peers.has(B));
+      // Done, and not yet known to be: wg takes its time to end.
+      else await setTimeout(30);
+    };
+    const read = device.read.bind(device);
+    device.read = async () => {
+      if (polling !== undefined) await boot.until(() => device.peers.has(B));
+      return read();
+    };
+    expect(await boot.fullPass()).toBeUndefined();
+    expect(await polling).toBe(true);
+    expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+
   it("a device that fails gives it a rest, however often it is woken", async () => {
     boot = new Boot();
     boot.grant(A);

@@ -2,12 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll } from "./auditing.ts";
 import type { TokenId } from "./model.ts";
+import { addresses } from "./registry/addresses.ts";
 import { snapshot } from "./snapshot.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
 import { disputed, mistrust } from "./unvouched.ts";
-import { vouchAdditions } from "./vouching.ts";
+import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
 const [ALICE, BOB, MALLORY] = [keyOf(1), keyOf(2), keyOf(9)];
 let boot: Boot;
@@ -45,9 +46,10 @@ const altering =
   };
 const hexOf = (key: string) => Buffer.from(key).toString("hex");
 
-function grantBob(): void {
-  boot.contract.grant(ownerOf(2), "bob", BOB);
+function grantBob(): TokenId {
+  const id = boot.contract.grant(ownerOf(2), "bob", BOB);
   boot.contract.mine();
+  return id as TokenId;
 }
 
 describe("a grant", () => {
@@ -161,6 +163,31 @@ describe("a grant", () => {
     boot.agent.isSettled = true;
     await boot.until(() => asked > 0);
     await stop(loop);
+  });
+
+  it.each([
+    ["until somebody vouches for it", refusing("eth_call")],
+    ["also where another upstream tells otherwise", altering("eth_call")],
+  ])("on a device that has its peer from before a crash keeps it %s", async (_, other) => {
+    await node(honest, other);
+    const own = addresses(boot.agent.rules.addresses, grantBob());
+    const [alice] = boot.device.peers.values();
+    if (alice === undefined || own.kind !== "addresses") throw new Error("there is no peer to be like");
+    boot.device.peers.set(BOB, { ...alice, key: BOB, allowedIps: own.cidrs });
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.agent.unvouched.size).toBe(1);
+    expect(boot.holds(ALICE, BOB)).toEqual([true, true]);
+    boot.upstreams.set("other", boot.chain.answer);
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.fullPass();
+    expect(boot.agent.unvouched.size).toBe(0);
+    expect(boot.agent.running.has(BOB)).toBe(true);
+    expect(boot.device.gone).toEqual(new Map());
   });
 
   it("does not wait for an upstream that stands still", async () => {
