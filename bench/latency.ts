@@ -33,6 +33,8 @@ interface Samples {
   readonly theirs: number[];
 }
 
+const noSamples = (): Samples => ({ ours: [], waits: [], theirs: [] });
+
 async function measured({ quick }: Context, byHeads: boolean): Promise<Figure[]> {
   const { peers, events, turn, burst, bursts } = sizes(quick);
   await using bed = await Bed.make(peers, byHeads ? ({ webSocketUrl }) => webSocketUrl : undefined);
@@ -42,12 +44,14 @@ async function measured({ quick }: Context, byHeads: boolean): Promise<Figure[]>
   await steadily(bed, limit, members, 10, 10);
   const steady = await steadily(bed, limit, members, events, turn);
   await inBursts(bed, limit, burst, 1);
-  const crowded = await inBursts(bed, limit, burst, bursts);
+  // Apart: to remove a peer costs a device a fraction of what it costs to add one.
+  const { grant, revoke } = await inBursts(bed, limit, burst, bursts);
   const way = byHeads ? "by wake-up" : "by polling every second";
   const rows = byHeads ? compared : split;
   return [
     ...rows(`event to device ${way}, ${1000 / EVERY_MS} a second`, steady),
-    ...rows(`event to device ${way}, bursts of ${burst}`, crowded),
+    ...rows(`event to device ${way}, bursts of ${burst} grants`, grant),
+    ...rows(`event to device ${way}, bursts of ${burst} revokes`, revoke),
   ];
 }
 
@@ -69,7 +73,7 @@ async function steadily(
   events: number,
   turn: number,
 ): Promise<Samples> {
-  const samples: Samples = { ours: [], waits: [], theirs: [] };
+  const samples = noSamples();
   for (let count = 0; count < events; count += turn) {
     const done: Done[] = [];
     const startMs = performance.now();
@@ -89,15 +93,16 @@ async function steadily(
 }
 
 /** A block of many grants, and one that revokes them again. */
-async function inBursts(bed: Bed, limit: ChildProcess, size: number, rounds: number): Promise<Samples> {
-  const samples: Samples = { ours: [], waits: [], theirs: [] };
+async function inBursts(bed: Bed, limit: ChildProcess, size: number, rounds: number): Promise<Record<Kind, Samples>> {
+  const samples = { grant: noSamples(), revoke: noSamples() };
+  const burst = async (kind: Kind, block: Mined) => {
+    await note(samples[kind], bed, [{ block, kind }]);
+    samples[kind].theirs.push(...(await bare(limit, bed.theirs, block, deedsOf(block, kind))));
+  };
   for (let round = 0; round < rounds; round++) {
     const granted = await bed.chain.grant(size);
-    await note(samples, bed, [{ block: granted, kind: "grant" }]);
-    samples.theirs.push(...(await bare(limit, bed.theirs, granted, deedsOf(granted, "grant"))));
-    const revoked = await bed.chain.revoke(granted.deeds.map(({ tokenId }) => tokenId));
-    await note(samples, bed, [{ block: revoked, kind: "revoke" }]);
-    samples.theirs.push(...(await bare(limit, bed.theirs, revoked, deedsOf(revoked, "revoke"))));
+    await burst("grant", granted);
+    await burst("revoke", await bed.chain.revoke(granted.deeds.map(({ tokenId }) => tokenId)));
   }
   return samples;
 }

@@ -45,6 +45,7 @@ export interface ChainOptions {
 }
 
 const EMPTY_TRIE = `0x${"0".repeat(64)}`;
+const EMPTY_BLOOM = `0x${"0".repeat(512)}`;
 
 export class ScriptedChain {
   readonly options: Required<ChainOptions>;
@@ -57,6 +58,8 @@ export class ScriptedChain {
   #branchCount = 1;
   #transactions = 0;
   readonly #hashes = new Map<number, string>();
+  /** By the block's hash, of blocks with logs: made once, as a chain does. */
+  readonly #blooms = new Map<string, string>();
   readonly #accounts = new Map<string, Account>();
 
   constructor(options: ChainOptions = {}) {
@@ -199,6 +202,13 @@ export class ScriptedChain {
     const { bloom } = this.options;
     if (bloom === "none") return {};
     if (bloom !== "exact") return { logsBloom: `0x${(bloom === "full" ? "f" : "0").repeat(512)}` };
+    const hash = this.hashOf(number);
+    const logsBloom = this.#blooms.get(hash) ?? this.#bloomOf(number);
+    if (logsBloom !== EMPTY_BLOOM) this.#blooms.set(hash, logsBloom);
+    return { logsBloom };
+  }
+
+  #bloomOf(number: number): string {
     const bits = Buffer.alloc(256);
     for (let i = this.#firstLogOf(number); this.#logs[i]?.block === number; i++) {
       const log = this.#logs[i] as Placed;
@@ -211,7 +221,7 @@ export class ScriptedChain {
         }
       }
     }
-    return { logsBloom: `0x${bits.toString("hex")}` };
+    return `0x${bits.toString("hex")}`;
   }
 
   #logsIn({ address, topics, fromBlock, toBlock, blockHash }: Filter): unknown[] {
