@@ -1,3 +1,4 @@
+import { AbiCoder } from "ethers";
 import { describe, expect, it } from "vitest";
 import {
   type AccessEvent,
@@ -174,13 +175,27 @@ describe("reading the contract", () => {
     expect(calls).toEqual(["call", "call"]);
   });
 
-  it("takes one call for many tokens where there is a Multicall3, and asks again alone for what failed in it", async () => {
-    const { rpc, calls } = reader();
+  it.each([
+    ["and believes a refusal that has a reason", chain.answer, []],
+    ["and asks again alone for what failed in it without one", withoutReasons, ["call", "call"]],
+  ] as const)("takes one call for many tokens where there is a Multicall3, %s", async (_, backend, alone) => {
+    const { rpc, calls } = reader(backend);
     const states = await readTokens(rpc, address, ids(...Array(42).keys()).slice(1), at, SIGNAL);
     expect(states.size).toBe(41);
     expect(states.get(41n as TokenId)).toEqual({ kind: "missing" });
-    expect(calls).toEqual(["eth_getCode", "multicall", "call", "call"]);
+    expect(calls).toEqual(["eth_getCode", "multicall", ...alone]);
   });
+
+  /** As where the batch's gas runs out. */
+  function withoutReasons(method: string, params: readonly unknown[]): ReturnType<Backend> {
+    const answer = chain.answer(method, params) as { result?: unknown };
+    const [{ to = "" } = {}] = params as [{ to?: string }];
+    if (to.toLowerCase() !== MULTICALL3 || !("result" in answer)) return chain.answer(method, params);
+    const abi = AbiCoder.defaultAbiCoder();
+    const [results] = abi.decode(["(bool,bytes)[]"], String(answer.result)) as unknown as [[boolean, string][]];
+    const blank = results.map(([isDone, data]) => [isDone, isDone ? data : "0x"]);
+    return { result: abi.encode(["(bool,bytes)[]"], [blank]) };
+  }
 
   it("asks for each where there is none, with the same result", async () => {
     const all = ids(...Array(42).keys()).slice(1);

@@ -46,7 +46,7 @@ function oneByOne(view: View, calls: readonly Call[]): Promise<Outcome[]> {
   return parallel(calls, AT_ONCE, view.call);
 }
 
-/** What fails inside may have run out of the batch's gas: it counts as a revert only when asked alone. */
+/** What fails inside without a reason may have run out of the batch's gas: it counts as a revert only when asked alone. */
 async function together(view: View, calls: readonly Call[]): Promise<readonly Outcome[]> {
   const reply = await view.call({ to: MULTICALL3, data: aggregate(calls) });
   const results = reply?.kind === "returned" ? resultsIn(reply.data, calls.length) : undefined;
@@ -74,7 +74,7 @@ function aggregate(calls: readonly Call[]): string {
   return `${AGGREGATE3}${word(32)}${word(calls.length)}${offsets.join("")}${tuples.join("")}`;
 }
 
-/** `(bool success, bytes returnData)[]`; undefined for each that failed, and altogether where it is no such list. */
+/** `(bool success, bytes returnData)[]`; undefined for each that failed without data, and altogether where it is no such list. */
 function resultsIn(data: string, count: number): readonly Outcome[] | undefined {
   const list = numberAt(data, 0);
   if (list === undefined || numberAt(data, list) !== count) return undefined;
@@ -88,7 +88,7 @@ function resultsIn(data: string, count: number): readonly Outcome[] | undefined 
     const start = 2 + 2 * (bytes + 32);
     if (start + 2 * length > data.length) return undefined;
     const returned = `0x${data.slice(start, start + 2 * length)}`;
-    results.push(success === 1 ? { kind: "returned", data: returned } : undefined);
+    results.push(success === 1 ? { kind: "returned", data: returned } : length > 0 ? { kind: "reverted" } : undefined);
   }
   return results;
 }

@@ -187,6 +187,9 @@ export function strings(...texts: readonly string[]): string {
   return `0x${heads.join("")}${tails.join("")}`;
 }
 
+/** The selector of `ERC721NonexistentToken(uint256)`, which is why the contract refuses. */
+const NONEXISTENT = "0x7e273289";
+
 function multicall(contract: ScriptedContract): Account {
   return {
     address: MULTICALL3,
@@ -199,7 +202,7 @@ function multicall(contract: ScriptedContract): Account {
       ];
       const results = calls.map(([to, , asked]) => {
         const returned = to.toLowerCase() === contract.address ? contract.call(asked, block) : "0x";
-        return [returned !== undefined, returned ?? "0x"];
+        return [returned !== undefined, returned ?? `${NONEXISTENT}${asked.slice(10, 74)}`];
       });
       return abi.encode(["(bool,bytes)[]"], [results]);
     },
