@@ -46,7 +46,8 @@ const PRIVATE_PER_SECOND = 2_000;
 const PUBLIC_PER_SECOND = 50;
 /** How long an upstream goes unasked before it is asked for its head, so that a lag or a recovery shows. */
 const IDLE_MS = 5_000;
-const PATROL_MS = 250;
+/** How often an upstream that fails is looked at, and one that does not: an idle agent would do little else than wake up. */
+const PATROL_MS = { failing: 250, well: 1_000 };
 const RECHECK_MS = 60_000;
 /** An upstream that was another chain's for a while may be all there is, and has to serve within ten seconds of its return. */
 const FAULT_RECHECK_MS = 5_000;
@@ -194,7 +195,7 @@ export function upstream(options: UpstreamOptions): Upstream {
       } catch {
         // On record already; the patrol goes on whatever happened.
       }
-      await rest(PATROL_MS);
+      await rest(record.streak > 0 ? PATROL_MS.failing : PATROL_MS.well);
     }
   }
 
