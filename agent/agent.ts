@@ -26,7 +26,7 @@ import type { Ledger } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { type Roster, rosterOf } from "./registry/roster.ts";
 import type { Store } from "./registry/store.ts";
-import type { Unvouched } from "./unvouched.ts";
+import { type Unvouched, unvouchedBefore } from "./unvouched.ts";
 import type { Topology } from "./wireguard/desired.ts";
 import type { Device } from "./wireguard/device.ts";
 import type { RunningPeer } from "./wireguard/dump.ts";
@@ -203,7 +203,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     hasCrowd: false,
     witnessed: new Set(),
     decided: new Set(),
-    unvouched: new Map(),
+    unvouched: unvouchedBefore(parts),
     vouching: undefined,
     retryAtMs: 0,
     failures: 0,

@@ -19,12 +19,15 @@ import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
+  // A first history is one upstream's word: all of it is looked at once, and a part of it each time from then on.
+  let isFirst = agent.savedLedger === undefined;
   for (let turn = 0; !signal.aborted; turn++) {
     await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
     if (signal.aborted || !agent.isCaughtUp) continue;
     const { registry } = agent.ledger;
     const ids = [...sample(recordedIds(registry), size(registry), turn), ...disputed(agent)];
-    await attempt(agent, signal, () => audit(agent, ids, signal));
+    await attempt(agent, signal, () => (isFirst ? auditAll(agent, signal) : audit(agent, ids, signal)));
+    isFirst = false;
   }
 }
 
@@ -36,17 +39,24 @@ export interface Audit {
 
 /** Every token there is, and those whose grant was left out: their mint may have been told all the same. */
 export async function auditAll(agent: Agent, signal: AbortSignal): Promise<Audit> {
-  let last = await audit(agent, recordedIds(agent.ledger.registry), signal);
-  const { isWhole } = last;
-  let repairs = last.repairs;
+  const ids = recordedIds(agent.ledger.registry);
+  let [repairs, isWhole] = [0, true];
+  for (let from = 0; from === 0 || from < ids.length; from += PIECE) {
+    const piece = await audit(agent, ids.slice(from, from + PIECE), signal);
+    repairs += piece.repairs;
+    isWhole &&= piece.isWhole;
+  }
   // Behind grants that were left out there may be more; an upstream that makes them up comes to its end, too.
-  for (let round = 0; last.repairs > 0 && round < ROUNDS; round++) {
-    last = await audit(agent, [], signal);
-    repairs += last.repairs;
+  let last = repairs;
+  for (let round = 0; last > 0 && round < ROUNDS; round++) {
+    last = (await audit(agent, [], signal)).repairs;
+    repairs += last;
   }
   return { repairs, isWhole };
 }
 
+/** So many tokens have their state in memory at once. */
+const PIECE = 1_000;
 const ROUNDS = 64;
 
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */

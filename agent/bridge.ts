@@ -14,7 +14,7 @@ import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
-import { isPressing, mistrust } from "./unvouched.ts";
+import { isPressing, mistrust, unvouchedNote } from "./unvouched.ts";
 import { vouchSoon } from "./vouching.ts";
 
 /** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
@@ -283,17 +283,20 @@ function isNews(agent: Agent): boolean {
   const { ledger, savedLedger, savedMs, faults, now } = agent;
   if (savedLedger === undefined || faults.has("store.unsaved") || now().steadyMs - savedMs >= QUIET_MS) return true;
   if (ledger.registry !== savedLedger.registry || ledger.settled !== savedLedger.settled) return true;
-  const notes = { ...freshnessNote(agent), ...doubtsNote(agent) };
+  const notes = { ...freshnessNote(agent), ...withLedger(agent) };
   return Object.keys(notes).length > 0 || agent.journal.after(agent.savedEntry).events.length > 0;
 }
 
 const QUIET_MS = 10_000;
 
+/** What is said of the ledger's tokens and is no part of it. */
+const withLedger = (agent: Agent) => ({ ...doubtsNote(agent), ...unvouchedNote(agent) });
+
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
 export async function save(agent: Agent): Promise<void> {
   const { events, next } = agent.journal.after(agent.savedEntry);
   const fresh = freshnessNote(agent);
-  const notes = { ...fresh, ...doubtsNote(agent) };
+  const notes = { ...fresh, ...withLedger(agent) };
   if (agent.savedLedger === agent.ledger && events.length === 0 && Object.keys(notes).length === 0) return;
   const genesis = agent.rpc.genesis();
   if (genesis !== undefined) agent.store.bindGenesis(genesis);

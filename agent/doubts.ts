@@ -137,7 +137,7 @@ interface Entry {
 }
 
 /** Written by an agent like this one; but SQLite does not see a bit that a disk has flipped within a text. */
-function rowsIn(note: string | undefined): readonly (readonly unknown[])[] {
+export function rowsIn(note: string | undefined): readonly (readonly unknown[])[] {
   try {
     const rows: unknown = JSON.parse(note || "[]");
     return Array.isArray(rows) ? rows.filter((row) => Array.isArray(row)) : [];

@@ -2,7 +2,7 @@
 import { exclusively, isHeldBack } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { AgentError } from "./errors.ts";
-import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type Token, type TokenId } from "./model.ts";
+import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
 import { inSlices } from "./slices.ts";
 import { apply } from "./wireguard/apply.ts";
@@ -88,8 +88,7 @@ function differing(agent: Agent, found: DeviceState): Change[] {
 function isLater(agent: Agent, { key, allowedIps }: Peer): boolean {
   if (agent.isTooStale) return false;
   const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
-  const isSo = (id: TokenId) =>
-    isAwaited(agent, id, key) || (!agent.isCaughtUp && mayHaveGained(token(agent.ledger.registry, id), key));
+  const isSo = (id: TokenId) => isAwaited(agent, id, key) || (!agent.isCaughtUp && mayHaveGained(agent, id, key));
   return ids.length > 0 && ids.every(isSo);
 }
 
@@ -97,8 +96,11 @@ function isAwaited(agent: Agent, id: TokenId, key: PublicKey): boolean {
   return agent.waiting.has(id) && agent.roster.admitted(id)?.key === key && !isHeldBack(agent, key);
 }
 
-function mayHaveGained(known: Token | undefined, key: PublicKey): boolean {
-  return known === undefined || (known.active && known.claim?.key !== key && !known.formerKeys.includes(key));
+function mayHaveGained(agent: Agent, id: TokenId, key: PublicKey): boolean {
+  const known = token(agent.ledger.registry, id);
+  if (known === undefined) return true;
+  const isUndecided = known.claim?.key !== key || agent.touched.has(id);
+  return known.active && isUndecided && !known.formerKeys.includes(key);
 }
 
 /** Whose address it is, if there is such a token: within each prefix of the overlay a token's id is its number. */

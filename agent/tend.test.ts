@@ -107,6 +107,35 @@ describe("a start", () => {
     expect(boot.holds(A, B, C, D, LATER, STRANGER)).toEqual([false, false, true, false, false, false]);
   });
 
+  it("takes nobody away whose grant has been read again and not been judged yet", async () => {
+    boot = new Boot({ finalizedDepth: 1_000 });
+    boot.grant(A);
+    await boot.poll();
+    const [like] = boot.device.peers.values();
+    if (like !== undefined) boot.device.peers.set(LATER, { ...like, key: LATER, allowedIps: [cidr("10.213.0.3/32")] });
+    boot.contract.grant(ownerOf(2), "later", LATER);
+    const granted = boot.contract.mine();
+    boot.chain.mine(60);
+    await boot.restart();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    boot.lie(async (method, params, truth) => {
+      const [{ fromBlock, toBlock } = {}] = params as [{ fromBlock?: string; toBlock?: string }];
+      const isWide = Number(toBlock) - Number(fromBlock) > 10;
+      if (isWide) return { error: { code: -32602, message: "the range is too wide" } };
+      if (Number(fromBlock) > granted) await promise;
+      return truth(method, params);
+    });
+    const polling = boot.poll();
+    await boot.until(() => boot.agent.touched.size > 0);
+    await boot.fullPass();
+    expect(boot.holds(A, LATER)).toEqual([true, true]);
+    resolve();
+    await polling;
+    await boot.fullPass();
+    expect(boot.holds(A, LATER)).toEqual([true, true]);
+    expect(boot.device.gone).toEqual(new Map());
+  });
+
   it("waits for the chain where that is the policy, and empties nothing that runs", async () => {
     boot = new Boot();
     boot.grant(A, B);

@@ -11,12 +11,13 @@ import { adoptDoubted } from "./doubts.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { writeGeneration } from "./generations.ts";
 import { hasUnjudged, mend } from "./mending.ts";
-import type { PublicKey } from "./model.ts";
+import type { Admitted, PublicKey } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
+import { mayBelieve } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { firewall } from "./wireguard/firewall.ts";
@@ -181,8 +182,9 @@ function adopt(agent: Agent, found: DeviceState): void {
     const isFound = before !== undefined;
     if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
     const isHeld = isHeldBack(agent, peer.key);
-    if (isHeld || !(isFound || mayAdd(agent))) agent.waiting.add(admitted.tokenId);
-    if (isFound || (mayAdd(agent) && !isHeld)) {
+    const mayJoin = mayAdd(agent) && mayBelieve(agent, admitted.tokenId);
+    if (isHeld || !(isFound || mayJoin)) agent.waiting.add(admitted.tokenId);
+    if (isFound || (mayJoin && !isHeld)) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);
     }
@@ -199,8 +201,10 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
   // One that we are not to have as a peer carries nothing.
-  const isThere = (key: PublicKey) => found.peers.has(key) || (mayAdd(agent) && !isHeldBack(agent, key));
-  const gateways = [...agent.nodes.values()].filter(({ role, key }) => role === "gateway" && isThere(key));
+  const mayJoin = ({ key, tokenId }: Admitted) =>
+    mayAdd(agent) && mayBelieve(agent, tokenId) && !isHeldBack(agent, key);
+  const isThere = (node: Admitted) => found.peers.has(node.key) || mayJoin(node);
+  const gateways = [...agent.nodes.values()].filter((node) => node.role === "gateway" && isThere(node));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);
   const { primary } = agent.succession;

@@ -2,11 +2,13 @@
  * Nobody is let in by one upstream's word where there are several: a log can be altered where no bloom shows it, and a whole
  * head made up. Whom a step has touched waits here until somebody vouches for it; removals wait for nobody.
  */
-import type { Agent } from "./agent.ts";
+import type { Agent, Parts } from "./agent.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
-import type { TokenId } from "./model.ts";
+import { rowsIn } from "./doubts.ts";
+import { parseTokenId, type TokenId } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
+import { token } from "./registry/registry.ts";
 
 export interface Unvouched {
   /** Since when nobody has vouched for it (steady time). */
@@ -27,9 +29,9 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   for (const id of ids) if (agent.unvouched.size < MANY || agent.unvouched.has(id)) agent.unvouched.set(id, unvouched);
 }
 
-/** Where fewer than two are left, whoever is left is believed: a node with one upstream works. */
+/** Where fewer than two are left, whoever is left is believed: a node with one upstream works. At a start nobody knows yet. */
 export function mayBelieve(agent: Agent, id: TokenId): boolean {
-  return !agent.unvouched.has(id) || witnesses(agent).length < 2;
+  return !agent.unvouched.has(id) || (agent.headSeenMs !== undefined && witnesses(agent).length < 2);
 }
 
 /** The upstreams whose word on the present head counts. */
@@ -47,3 +49,26 @@ export function isPressing({ unvouched }: Pick<Agent, "unvouched">): boolean {
 export function disputed({ unvouched }: Pick<Agent, "unvouched">): TokenId[] {
   return [...unvouched].filter(([, { isDisputed }]) => isDisputed).map(([id]) => id);
 }
+
+/**
+ * What the database has to learn together with the ledger, in which their grants are: a restart lets nobody in. Whoever
+ * has the peer that the registry says was let in before.
+ */
+export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Record<string, string> {
+  const isOut = (id: TokenId) => placed.get(id)?.key !== token(ledger.registry, id)?.claim?.key;
+  const rows = [...unvouched].flatMap(([id, { isDisputed }]) => (isOut(id) ? [[String(id), isDisputed]] : []));
+  const text = rows.length === 0 ? "" : JSON.stringify(rows);
+  return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
+}
+
+/** As the agent before us left it. */
+export function unvouchedBefore({ store, now }: Pick<Parts, "store" | "now">): Map<TokenId, Unvouched> {
+  const sinceMs = now().steadyMs;
+  const entries = rowsIn(store.note(NOTE)).flatMap(([text, isDisputed]): [TokenId, Unvouched][] => {
+    const id = parseTokenId(String(text));
+    return id === undefined ? [] : [[id, { sinceMs, isDisputed: isDisputed === true }]];
+  });
+  return new Map(entries);
+}
+
+const NOTE = "unvouched";

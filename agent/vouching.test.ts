@@ -165,6 +165,49 @@ describe("a grant", () => {
     await stop(loop);
   });
 
+  it("that is disputed, or has not been vouched for yet, lets nobody in over a restart", async () => {
+    const followed = altering("eth_getLogs", "eth_call");
+    await node(followed);
+    grantBob();
+    boot.upstreams.set("other", refusing("eth_call")(boot.chain.answer));
+    await boot.poll();
+    const isIn = async () => {
+      await boot.restart();
+      const upstreams = [...boot.upstreams];
+      for (const [name] of upstreams) boot.upstreams.set(name, refusing("eth_getBlockByNumber")(boot.chain.answer));
+      await boot.fullPass();
+      for (const [name, answer] of upstreams) boot.upstreams.set(name, answer);
+      const atStart = boot.holds(MALLORY);
+      await boot.poll();
+      await boot.fullPass();
+      return [...atStart, ...boot.holds(MALLORY)];
+    };
+    expect(await isIn()).toEqual([false, false]);
+    boot.upstreams.set("other", boot.chain.answer);
+    await boot.poll();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    expect(await isIn()).toEqual([false, false]);
+    expect(disputed(boot.agent)).toHaveLength(1);
+    boot.upstreams.set("scripted", boot.chain.answer);
+    expect(boot.holds(ALICE)).toEqual([true]);
+  });
+
+  it("that was vouched for over a restart is carried out", async () => {
+    await node(honest, refusing("eth_call"));
+    grantBob();
+    await boot.poll();
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(ALICE, BOB)).toEqual([true, false]);
+    boot.upstreams.set("other", boot.chain.answer);
+    await boot.poll();
+    expect(boot.holds(ALICE, BOB)).toEqual([true, true]);
+    await boot.restart();
+    boot.device.peers.clear();
+    await boot.fullPass();
+    expect(boot.holds(ALICE, BOB)).toEqual([true, true]);
+  });
+
   it.each([
     ["until somebody vouches for it", refusing("eth_call")],
     ["also where another upstream tells otherwise", altering("eth_call")],
