@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, type Observed, probeIds, type Reading, readTokens, sample } from "./chain/audit.ts";
+import { compare, type Observed, probeIds, type Reading, readTokens, roundsOf, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
@@ -19,17 +19,21 @@ import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
-  // A first history is one upstream's word: all of it is looked at once, and a part of it each time from then on.
-  let isFirst = agent.savedLedger === undefined;
-  for (let turn = 0; !signal.aborted; turn++) {
-    await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
+  const isFirst = agent.savedLedger === undefined;
+  for (let turn = 0; !signal.aborted; ) {
+    // A first history is one upstream's word: its samples follow one another until all of it has been looked at.
+    const isHurried = isFirst && turn > 0 && turn < roundsOf(size(agent.ledger.registry));
+    await agent.audit.sleep(isHurried ? HURRY_MS : agent.settings.syncIntervalMs, signal);
     if (signal.aborted || !agent.isCaughtUp) continue;
     const { registry } = agent.ledger;
     const ids = [...sample(recordedIds(registry), size(registry), turn), ...disputed(agent)];
-    await attempt(agent, signal, () => (isFirst ? auditAll(agent, signal) : audit(agent, ids, signal)));
-    isFirst = false;
+    await attempt(agent, signal, () => audit(agent, ids, signal));
+    turn++;
   }
 }
+
+/** All of 60,000 tokens within some five minutes, beside which everything else goes on. */
+const HURRY_MS = 500;
 
 export interface Audit {
   readonly repairs: number;

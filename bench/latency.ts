@@ -11,7 +11,7 @@ import type { Mined } from "./rpc.ts";
 const sizes = (quick: boolean) =>
   quick
     ? { peers: 1_200, events: 40, turn: 20, burst: 100, bursts: 1 }
-    : { peers: 12_000, events: 1_000, turn: 50, burst: 500, bursts: 3 };
+    : { peers: 16_000, events: 1_000, turn: 50, burst: 500, bursts: 5 };
 const EVERY_MS = 50;
 
 export const wakeUp: Benchmark = {

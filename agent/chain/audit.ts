@@ -97,9 +97,14 @@ export function probeIds(isKnown: (id: TokenId) => boolean, upTo = 0n): TokenId[
 /** A sample's usual size; ten of them see every token of a registry of a thousand. */
 const SAMPLE = 100;
 
-/** The tokens to look at in the `turn`th round: each one's turn comes once in as many rounds as samples fit. */
+/** In how many rounds each of so many tokens has its turn. */
+export function roundsOf(count: number): number {
+  return Math.max(1, Math.ceil(count / SAMPLE));
+}
+
+/** The tokens to look at in the `turn`th round. */
 export function sample(ids: Iterable<TokenId>, count: number, turn: number): TokenId[] {
-  const rounds = BigInt(Math.max(1, Math.ceil(count / SAMPLE)));
+  const rounds = BigInt(roundsOf(count));
   const now = BigInt(turn) % rounds;
   return [...ids].filter((id) => id % rounds === now);
 }
