@@ -14,26 +14,29 @@ import type { Doubt } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
-import { type Registry, recordedIds, size, token } from "./registry/registry.ts";
+import { type Registry, recordedIds, token } from "./registry/registry.ts";
 import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
   const isFirst = agent.savedLedger === undefined;
+  let rounds = 1;
   for (let turn = 0; !signal.aborted; ) {
     // A first history is one upstream's word: its samples follow one another until all of it has been looked at.
-    const isHurried = isFirst && turn > 0 && turn < roundsOf(size(agent.ledger.registry));
-    await agent.audit.sleep(isHurried ? HURRY_MS : agent.settings.syncIntervalMs, signal);
+    const isHurried = isFirst && turn > 0 && turn < rounds;
+    const { syncIntervalMs } = agent.settings;
+    await agent.audit.sleep(isHurried ? syncIntervalMs / HASTE : syncIntervalMs, signal);
     if (signal.aborted || !agent.isCaughtUp) continue;
-    const { registry } = agent.ledger;
-    const ids = [...sample(recordedIds(registry), size(registry), turn), ...disputed(agent)];
+    const all = recordedIds(agent.ledger.registry);
+    rounds = roundsOf(all.length);
+    const ids = [...sample(all, turn), ...disputed(agent)];
     await attempt(agent, signal, () => audit(agent, ids, signal));
     turn++;
   }
 }
 
-/** All of 60,000 tokens within some five minutes, beside which everything else goes on. */
-const HURRY_MS = 500;
+/** A thousand tokens in less than a minute, and so that everything else goes on beside it. */
+const HASTE = 6;
 
 export interface Audit {
   readonly repairs: number;

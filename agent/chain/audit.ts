@@ -103,10 +103,11 @@ export function roundsOf(count: number): number {
 }
 
 /** The tokens to look at in the `turn`th round. */
-export function sample(ids: Iterable<TokenId>, count: number, turn: number): TokenId[] {
-  const rounds = BigInt(roundsOf(count));
-  const now = BigInt(turn) % rounds;
-  return [...ids].filter((id) => id % rounds === now);
+export function sample(ids: readonly TokenId[], turn: number): TokenId[] {
+  const rounds = roundsOf(ids.length);
+  const width = Math.ceil(ids.length / rounds);
+  const from = width * (turn % rounds);
+  return ids.slice(from, from + width);
 }
 
 /** The state that the registry should take over, or undefined where it is right or must not follow. */
