@@ -168,7 +168,7 @@ describe("an audit", () => {
   it("looks at all of a first history, in which one upstream may have altered any key", {
     timeout: 15_000,
   }, async () => {
-    boot = new Boot({ env: { SYNC_INTERVAL: "3000" } });
+    boot = new Boot({ env: { SYNC_INTERVAL: "1500" } });
     const keys = Array.from({ length: 450 }, (_, i) => keyOf(100 + i));
     boot.grant(...keys);
     boot.chain.mine(200);

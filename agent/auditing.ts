@@ -35,8 +35,8 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
   }
 }
 
-/** A thousand tokens in less than a minute, and so that everything else goes on beside it. */
-const HASTE = 6;
+/** A thousand tokens within two minutes, and so that whoever asks the agent for something hardly notices. */
+const HASTE = 3;
 
 export interface Audit {
   readonly repairs: number;
