@@ -204,6 +204,20 @@ describe("an audit", () => {
     expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
   });
 
+  it("finds what differs in every piece of a large registry", async () => {
+    boot = new Boot();
+    const ids = boot.grant(...Array.from({ length: 1_100 }, (_, i) => keyOf(100 + i)));
+    while (!boot.agent.isCaughtUp) await boot.poll();
+    await boot.fullPass();
+    boot.upstreams.set("scripted", withoutLogs);
+    for (const id of [ids.at(0), ids.at(-1)]) boot.contract.revoke(id ?? 0n);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held()).toHaveLength(1_100);
+    expect(await auditAll(boot.agent, boot.signal)).toEqual({ repairs: 2, isWhole: true });
+    expect(boot.held()).toHaveLength(1_098);
+  });
+
   it("finds forty grants that no upstream ever tells of, all in one round", async () => {
     boot = new Boot();
     boot.grant(keyOf(7));

@@ -22,7 +22,8 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
   const isFirst = agent.savedLedger === undefined;
   let rounds = 1;
   for (let turn = 0; !signal.aborted; ) {
-    // A first history is one upstream's word: its samples follow one another until all of it has been looked at.
+    // A first history is one upstream's word: its samples follow one another until all of it has been looked at. Of what a
+    // restart leaves over, each has its turn at the usual pace.
     const isHurried = isFirst && turn > 0 && turn < rounds;
     const { syncIntervalMs } = agent.settings;
     await agent.audit.sleep(isHurried ? syncIntervalMs / HASTE : syncIntervalMs, signal);

@@ -181,14 +181,18 @@ function adopt(agent: Agent, found: DeviceState): void {
     const before = found.peers.get(peer.key);
     const isFound = before !== undefined;
     if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
-    const isHeld = isHeldBack(agent, peer.key);
-    const mayJoin = mayAdd(agent) && mayBelieve(agent, admitted.tokenId);
-    if (isHeld || !(isFound || mayJoin)) agent.waiting.add(admitted.tokenId);
-    if (isFound || (mayJoin && !isHeld)) {
+    const isOurs = isFound || mayJoin(agent, admitted);
+    if (!isOurs || isHeldBack(agent, peer.key)) agent.waiting.add(admitted.tokenId);
+    if (isOurs) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);
     }
   }
+}
+
+/** Whose peer is not on the device, and may be put there now. */
+function mayJoin(agent: Agent, { tokenId, key }: Admitted): boolean {
+  return mayAdd(agent) && mayBelieve(agent, tokenId) && !isHeldBack(agent, key);
 }
 
 /** Whoever carries the overlay on a device that already runs goes on carrying it. */
@@ -201,9 +205,7 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
   // One that we are not to have as a peer carries nothing.
-  const mayJoin = ({ key, tokenId }: Admitted) =>
-    mayAdd(agent) && mayBelieve(agent, tokenId) && !isHeldBack(agent, key);
-  const isThere = (node: Admitted) => found.peers.has(node.key) || mayJoin(node);
+  const isThere = (node: Admitted) => found.peers.has(node.key) || mayJoin(agent, node);
   const gateways = [...agent.nodes.values()].filter((node) => node.role === "gateway" && isThere(node));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);

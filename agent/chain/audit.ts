@@ -102,12 +102,10 @@ export function roundsOf(count: number): number {
   return Math.max(1, Math.ceil(count / SAMPLE));
 }
 
-/** The tokens to look at in the `turn`th round. */
+/** The tokens to look at in the `turn`th round; those that come meanwhile are behind the others. */
 export function sample(ids: readonly TokenId[], turn: number): TokenId[] {
-  const rounds = roundsOf(ids.length);
-  const width = Math.ceil(ids.length / rounds);
-  const from = width * (turn % rounds);
-  return ids.slice(from, from + width);
+  const from = SAMPLE * (turn % roundsOf(ids.length));
+  return ids.slice(from, from + SAMPLE);
 }
 
 /** The state that the registry should take over, or undefined where it is right or must not follow. */
