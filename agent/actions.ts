@@ -2,8 +2,8 @@
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
-import { save } from "./bridge.ts";
 import { AgentError } from "./errors.ts";
+import { save } from "./saving.ts";
 
 /**
  * Lets go of a generation that was held, and asks the contract about every token. Where the chain we followed is no

@@ -1,20 +1,20 @@
 /** The loop, read aloud: follow → fold → derive → plan → apply → record. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
-import { type Agent, BLOOMS, isSameSelf, mended, report, tellNotice } from "./agent.ts";
+import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
-import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
-import { freshen, freshnessNote, stalenessMs } from "./freshness.ts";
+import { freshen, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
-import { isPressing, mistrust, unvouchedNote } from "./unvouched.ts";
+import { isNews, isWorthSaving, save } from "./saving.ts";
+import { isPressing, mistrust } from "./unvouched.ts";
 import { vouchSoon } from "./vouching.ts";
 
 /** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
@@ -144,13 +144,6 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   return { steps };
 }
 
-/** What a crash loses of a long history is read again; what it has taken off the device must not come back for that long. */
-function isWorthSaving({ running, now }: Agent, savedMs = Number.NEGATIVE_INFINITY): boolean {
-  return running.size > 0 || now().steadyMs - savedMs >= SAVED_EVERY_MS;
-}
-
-const SAVED_EVERY_MS = 1_000;
-
 /** The history is read again; the device keeps what it has until that has been done. */
 function startOver(agent: Agent): void {
   agent.isRebuildAsked = false;
@@ -273,53 +266,4 @@ function quarantined(agent: Agent, id: TokenId): void {
   if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || !agent.isSettled) return;
   const nodeId = token(agent.ledger.registry, id)?.nodeId;
   agent.journal.add("quarantine", { tokenId: String(id), nodeId, code: verdict });
-}
-
-/** Of the journal, over a restart. */
-const KEPT = 200;
-
-/** Blocks that changed nothing wait for one another: a restart reads them again, and the disk is spared a commit for each. */
-function isNews(agent: Agent): boolean {
-  const { ledger, savedLedger, savedMs, faults, now } = agent;
-  if (savedLedger === undefined || faults.has("store.unsaved") || now().steadyMs - savedMs >= QUIET_MS) return true;
-  if (ledger.registry !== savedLedger.registry || ledger.settled !== savedLedger.settled) return true;
-  const notes = { ...freshnessNote(agent), ...withLedger(agent) };
-  return Object.keys(notes).length > 0 || agent.journal.after(agent.savedEntry).events.length > 0;
-}
-
-const QUIET_MS = 10_000;
-
-/** What is said of the ledger's tokens and is no part of it. */
-const withLedger = (agent: Agent) => ({ ...doubtsNote(agent), ...unvouchedNote(agent) });
-
-/** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
-export async function save(agent: Agent): Promise<void> {
-  const { events, next } = agent.journal.after(agent.savedEntry);
-  const fresh = freshnessNote(agent);
-  const notes = { ...fresh, ...withLedger(agent) };
-  if (agent.savedLedger === agent.ledger && events.length === 0 && Object.keys(notes).length === 0) return;
-  const genesis = agent.rpc.genesis();
-  if (genesis !== undefined) agent.store.bindGenesis(genesis);
-  const startedMs = agent.now().steadyMs;
-  const { ledger, freshness, removals } = agent;
-  try {
-    const held = String(agent.held?.generation ?? "");
-    const blooms = agent.follower.habits.hasBlooms ? "yes" : "";
-    await agent.store.save(ledger, {
-      ...notes,
-      ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
-      ...(held === (agent.store.note("held") ?? "") ? {} : { held }),
-      ...(blooms === (agent.store.note(BLOOMS) ?? "") ? {} : { [BLOOMS]: blooms }),
-    });
-    agent.savedLedger = ledger;
-    agent.savedMs = agent.now().steadyMs;
-    agent.savedEntry = next;
-    agent.savedRemovals = removals;
-    if (Object.keys(fresh).length > 0) agent.freshness = { ...agent.freshness, notedMs: freshness.atMs };
-    agent.metrics.committed(agent.now().steadyMs - startedMs);
-    mended(agent, "store.unsaved", "store.corrupt");
-  } catch (error) {
-    if (!(error instanceof AgentError)) throw error;
-    report(agent, error);
-  }
 }

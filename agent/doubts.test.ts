@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { witnessRemovals } from "./auditing.ts";
-import { save } from "./bridge.ts";
 import type { PublicKey } from "./model.ts";
+import { save } from "./saving.ts";
 import { Boot, keyOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";

@@ -8,8 +8,9 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 import { ZERO_HASH } from "../model.ts";
+import type { Identity } from "../registry/file.ts";
 import type { Ledger } from "../registry/ledger.ts";
-import { type Identity, type Opened, openStore } from "../registry/store.ts";
+import { type Opened, openStore } from "../registry/store.ts";
 
 export interface Cache {
   /** Without unfinal blocks; undefined where nothing is known yet. */

@@ -20,8 +20,9 @@ import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
 import { AgentError, type FaultCode } from "../errors.ts";
 import { type AccessEvent, type Address, type Advance, ZERO_HASH } from "../model.ts";
 import { blocks, drawn, events, hashOf, id, keyOf } from "../test/drawn-tokens.ts";
+import type { Identity } from "./file.ts";
 import { advance, emptyLedger, type Ledger, observe, trail } from "./ledger.ts";
-import { type Identity, openStore, openUnwritable } from "./store.ts";
+import { openStore, openUnwritable } from "./store.ts";
 
 const identity: Identity = { chainId: 31337, contract: `0x${"c0".repeat(20)}` as Address, genesis: hashOf(0) };
 const start = emptyLedger({ number: -1, hash: ZERO_HASH });

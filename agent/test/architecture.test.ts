@@ -10,7 +10,7 @@ const ROOMS = ["chain", "registry", "wireguard", "observe"];
 /** The files that touch the outside, each room's door and what it is built of; every other file of a room is pure. */
 const DOORS = {
   chain: ["rpc", "transport", "socket", "upstream", "gate", "wakeup"],
-  registry: ["store", "copy"],
+  registry: ["store", "file", "copy"],
   wireguard: ["device", "files", "host"],
   observe: ["server", "log", "output", "process"],
 };
@@ -38,11 +38,11 @@ const BUILTINS: Readonly<Record<string, RegExp>> = {
   cluster: /^$/,
   dgram: /^$/,
   dns: /^wireguard\/resolver\.ts$/,
-  fs: /^(config|main|registry\/(store|copy)|wireguard\/(files|host)|observe\/(output|process)|cli\/.*)\.ts$/,
+  fs: /^(config|main|registry\/(store|file|copy)|wireguard\/(files|host)|observe\/(output|process)|cli\/.*)\.ts$/,
   http: /^(chain\/transport|observe\/server|cli\/.*)\.ts$/,
   https: /^(chain\/transport|cli\/.*)\.ts$/,
   net: /^(chain\/transport|observe\/server)\.ts$/,
-  sqlite: /^registry\/(store|copy)\.ts$/,
+  sqlite: /^registry\/(store|file|copy)\.ts$/,
   tls: /^chain\/transport\.ts$/,
   worker_threads: /^$/,
 };
