@@ -159,11 +159,15 @@ interface Derived {
 function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
   const now = new Map([...asked].map((id) => [id, peerOf(agent, id)]));
   const losing = [...now].filter(([id, { peer }]) => isLosing(agent, id, peer)).map(([id]) => id);
-  const byLogs = losing.filter((id) => isLogsWord(agent, id));
+  const kept = losing.filter((id) => awaitsHeir(agent, id));
+  const gone = losing.filter((id) => !kept.includes(id));
+  const byLogs = gone.filter((id) => isLogsWord(agent, id));
   const doubt = { sinceMs: agent.now().steadyMs, from: agent.follower.heads.tipFrom };
   const doubtful = new Map(unproven(agent, byLogs).map((id) => [id, agent.doubtful.get(id) ?? doubt]));
-  const lost = losing.filter((id) => !doubtful.has(id));
-  const [wanted, placed, left] = [new Map<PublicKey, Peer | undefined>(), new Map(), new Set(doubtful.keys())];
+  const lost = gone.filter((id) => !doubtful.has(id));
+  const [wanted, placed] = [new Map<PublicKey, Peer | undefined>(), new Map()];
+  const left = new Set([...doubtful.keys(), ...kept]);
+  const isInDoubt = (id: TokenId) => (asked.has(id) ? doubtful : agent.doubtful).has(id);
   for (const id of lost) {
     const key = agent.placed.get(id)?.key;
     // By now the peer may be another token's, which set the same key while this one waited for its witness.
@@ -179,7 +183,12 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
     }
     if (peer === undefined) continue;
     const isPlaced = agent.placed.get(id)?.key === peer.key;
-    if (mayAdd(agent) && (isPlaced || mayBelieve(agent, id))) {
+    const holder = agent.holders.get(peer.key);
+    if (holder !== undefined && holder !== id && isInDoubt(holder)) {
+      left.add(id);
+      continue;
+    }
+    if (isPlaced ? mayAdd(agent) : mayJoin(agent, id)) {
       wanted.set(peer.key, peer);
       placed.set(id, peer.key);
       continue;
@@ -192,6 +201,19 @@ function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
     }
   }
   return { wanted, lost, placed, left, doubtful, byLogs };
+}
+
+/** Its owner's later token has the key now, and may not have the peer yet: it stays with this one until then. */
+function awaitsHeir(agent: Agent, id: TokenId): boolean {
+  const key = agent.placed.get(id)?.key;
+  if (key === undefined || agent.roster.verdict(id) !== "key.claimed") return false;
+  const heirs = claimants(agent.ledger.registry, key).filter((heir) => agent.roster.verdict(heir.id) === "admitted");
+  return heirs.some((heir) => heir.id !== id && !mayJoin(agent, heir.id));
+}
+
+/** Whether the token may get a peer that it does not have. */
+export function mayJoin(agent: Agent, id: TokenId): boolean {
+  return mayAdd(agent) && mayBelieve(agent, id);
 }
 
 /** A gateway in doubt stays a peer, but what another one carries now is not given back to it by every full pass. */

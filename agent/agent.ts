@@ -86,6 +86,8 @@ export interface Agent extends Parts {
   /** Somebody asked for that; the next poll begins it. */
   isRebuildAsked: boolean;
   headSeenMs: number | undefined;
+  /** When this process first stood at the head. */
+  arrivedMs: number | undefined;
   followedMs: number | undefined;
   auditRepairs: number;
 
@@ -192,6 +194,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     isRebuilding: false,
     isRebuildAsked: false,
     headSeenMs: undefined,
+    arrivedMs: undefined,
     followedMs: undefined,
     auditRepairs: 0,
     running: new Map(),

@@ -2,6 +2,7 @@
  * The registry held against the contract's own state: a rolling sample, everything now and then, and the removals that
  * wait for a witness. What differs enters the ledger like an event, so that reorgs and refolds stay right.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
@@ -14,7 +15,7 @@ import type { Doubt } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
-import { type Registry, recordedIds, token } from "./registry/registry.ts";
+import { claimants, type Registry, recordedIds, token } from "./registry/registry.ts";
 import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
@@ -107,16 +108,41 @@ async function seconded(
   const healthy = agent.rpc.upstreams().filter((upstream) => upstream.healthy);
   if (repairs.length === 0 || healthy.length < 2) return repairs;
   const ids = repairs.map(({ tokenId }) => tokenId);
-  const readings = await Promise.all(
-    healthy.map(({ name }) => readTokens(agent.rpc, agent.settings.contract, ids, at, signal, { only: name })),
-  );
+  const readings = await Promise.all(healthy.map(({ name }) => patiently(agent, ids, at, name, signal)));
   const told = readings.map((states) => new Map(repairsIn(states).map(({ tokenId, state }) => [tokenId, state])));
   const agreed = repairs.filter(
     ({ tokenId, state }) => told.filter((repaired) => isDeepStrictEqual(repaired.get(tokenId), state)).length >= 2,
   );
   for (const { tokenId } of agreed) agent.witnessed.add(tokenId);
-  return agreed;
+  // Where nobody else can tell, it is as if there were one upstream.
+  const isAlone = ({ tokenId }: Observed) => readings.filter((states) => states.has(tokenId)).length < 2;
+  const alone = repairs.filter((one) => isRemoval(one) && !agreed.includes(one) && isAlone(one));
+  return [...agreed, ...alone];
 }
+
+function isRemoval({ state }: Observed): boolean {
+  return state.kind === "missing" || !state.active || state.key === "";
+}
+
+/** By one upstream, which may be a block or two behind: what it cannot tell yet it is asked again. */
+async function patiently(
+  { rpc, settings: { contract } }: Agent,
+  ids: readonly TokenId[],
+  at: BlockRef,
+  name: string,
+  signal: AbortSignal,
+): Promise<States> {
+  const states = new Map<TokenId, TokenState>();
+  for (let tries = 1; ; tries++) {
+    const open = ids.filter((id) => !states.has(id));
+    for (const [id, state] of await readTokens(rpc, contract, open, at, signal, { only: name })) states.set(id, state);
+    if (states.size === ids.length || tries === TRIES || signal.aborted) return states;
+    await sleep(PAUSE_MS, undefined, { signal });
+  }
+}
+
+const TRIES = 4;
+const PAUSE_MS = 1_000;
 
 /** An addition must be final, whoever tells of it: a reorg must not take it back. */
 async function finalAdditions(
@@ -171,8 +197,9 @@ export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promis
 async function askWitness(agent: Agent, ids: readonly TokenId[], not: string | undefined, signal: AbortSignal) {
   const at = await stateBlock(agent, signal);
   const reading: Reading = not === undefined ? {} : { not };
-  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, reading);
-  for (const [id, state] of states) if (isProven(agent, id, state)) agent.witnessed.add(id);
+  const asked = new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))]);
+  const states = await readTokens(agent.rpc, agent.settings.contract, [...asked], at, signal, reading);
+  for (const id of ids) if (isProven(agent, id, states)) agent.witnessed.add(id);
   const sinceMs = agent.now().steadyMs;
   const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [
     id,
@@ -200,11 +227,24 @@ function hasOtherUpstream({ rpc }: Agent, { from }: Doubt): boolean {
 
 const WITNESS_MS = 5_000;
 
-function isProven(agent: Agent, id: TokenId, state: TokenState): boolean {
+function isProven(agent: Agent, id: TokenId, states: States): boolean {
   const before = agent.placed.get(id);
+  const state = states.get(id);
+  if (state === undefined) return false;
   if (state.kind === "missing" || before === undefined) return true;
-  return !state.active || state.owner !== before.owner || state.key !== before.key;
+  if (!state.active || state.owner !== before.owner || state.key !== before.key) return true;
+  return heirsOf(agent, id).some((heir) => isDeepStrictEqual(holding(states.get(heir)), holding(state)));
 }
+
+/** Its owner's tokens that have the key after it. */
+function heirsOf(agent: Agent, id: TokenId): TokenId[] {
+  const key = agent.placed.get(id)?.key;
+  if (key === undefined || agent.roster.verdict(id) !== "key.claimed") return [];
+  return claimants(agent.ledger.registry, key).flatMap((heir) => (heir.id === id ? [] : [heir.id]));
+}
+
+const holding = (state: TokenState | undefined) =>
+  state?.kind === "present" ? { owner: state.owner, key: state.key, active: state.active } : undefined;
 
 export async function attempt(agent: Agent, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
   try {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
 import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
-import { isInvalid } from "./chain/events.ts";
+import { isInvalid, subjectOf } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
@@ -126,6 +126,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   const hasReadHistory = !agent.isSettled;
   agent.isSettled = true;
   agent.isWhole = true;
+  agent.arrivedMs ??= agent.headSeenMs;
   if (agent.isRebuilding) await rebuilt(agent);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
@@ -135,8 +136,8 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (isPressing(agent)) await vouchSoon(agent, signal, seenMs);
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
-  // Ready with everybody on the device, not before somebody has vouched for them.
-  if (!agent.isCaughtUp && !isPressing(agent)) caughtUp(agent);
+  // Ready with everybody on the device, not before somebody has vouched for them; who comes meanwhile is not waited for.
+  if (!agent.isCaughtUp && !isPressing(agent, agent.arrivedMs)) caughtUp(agent);
   // What is final when it is read is read once, from one upstream.
   if (hasReadHistory) agent.audit.nudge();
   if (hasReadHistory || isNews(agent)) await save(agent);
@@ -157,13 +158,14 @@ function startOver(agent: Agent): void {
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   const { contract, startBlock } = agent.settings;
   const now = () => agent.now().steadyMs;
+  const wallMs = () => agent.now().wallMs;
   // After a restart the follower has forgotten what it told, and the ledger has not.
   const knows = (asked: AccessEvent) => {
     const isIt = (event: AccessEvent) =>
-      comparePositions(event.at, asked.at) === 0 && (!isInvalid(event) || isInvalid(asked));
+      comparePositions(event.at, asked.at) === 0 && (isInvalid(asked) || subjectOf(event) === subjectOf(asked));
     return agent.ledger.unfinal.some(({ events }) => events.some(isIt));
   };
-  return { contract, startBlock, signal, now, knows, onNotice: (notice) => tellNotice(agent, notice) };
+  return { contract, startBlock, signal, now, wallMs, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
 
 /** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */

@@ -5,6 +5,7 @@
 import type { Agent, Parts } from "./agent.ts";
 import { type Address, type PublicKey, parseAddress, parsePublicKey, parseTokenId, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
+import type { Verdict } from "./registry/roster.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { type Removals, sortOut, withinWindow } from "./witness.ts";
 
@@ -107,12 +108,19 @@ function isUndecided(agent: Agent, id: TokenId): boolean {
   return isLogsWord(agent, id) && !agent.witnessed.has(id) && !agent.decided.has(id);
 }
 
-/** Inactive, another owner's, or with another key: what a lying upstream can make us believe, and a state read refutes. */
+/**
+ * Inactive, another owner's, with another key, or with a key in question: what a lying upstream can make us believe, and
+ * what a state read refutes.
+ */
 export function isLogsWord(agent: Agent, id: TokenId): boolean {
   const now = token(agent.ledger.registry, id);
   const before = agent.placed.get(id);
-  return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
+  if (!now?.active || now.owner !== before?.owner || now.claim?.key !== before.key) return true;
+  return IN_QUESTION.has(agent.roster.verdict(id));
 }
+
+/** Of an active token whose owner and key are what they were. */
+const IN_QUESTION: ReadonlySet<Verdict> = new Set<Verdict>(["key.unread", "key.claimed", "grant.unconfirmed"]);
 
 /** The wall clock's second, rounded up so that none is forgotten early, and how many went in it. */
 function removalsBySecond({ removals, now }: { removals: Removals; now: Parts["now"] }): [number, number][] {

@@ -2,7 +2,7 @@
  * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
-import { backoffMs, exclusively, isHeldBack, mayAdd, noteNode, settleWaiting } from "./access.ts";
+import { backoffMs, exclusively, isHeldBack, mayJoin, noteNode, settleWaiting } from "./access.ts";
 import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
@@ -17,7 +17,6 @@ import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
-import { mayBelieve } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { firewall } from "./wireguard/firewall.ts";
@@ -181,18 +180,14 @@ function adopt(agent: Agent, found: DeviceState): void {
     const before = found.peers.get(peer.key);
     const isFound = before !== undefined;
     if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
-    const isOurs = isFound || mayJoin(agent, admitted);
-    if (!isOurs || isHeldBack(agent, peer.key)) agent.waiting.add(admitted.tokenId);
+    const isFree = !isHeldBack(agent, peer.key);
+    const isOurs = isFound || (isFree && mayJoin(agent, admitted.tokenId));
+    if (!isOurs || !isFree) agent.waiting.add(admitted.tokenId);
     if (isOurs) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);
     }
   }
-}
-
-/** Whose peer is not on the device, and may be put there now. */
-function mayJoin(agent: Agent, { tokenId, key }: Admitted): boolean {
-  return mayAdd(agent) && mayBelieve(agent, tokenId) && !isHeldBack(agent, key);
 }
 
 /** Whoever carries the overlay on a device that already runs goes on carrying it. */
@@ -205,7 +200,8 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
   // One that we are not to have as a peer carries nothing.
-  const isThere = (node: Admitted) => found.peers.has(node.key) || mayJoin(agent, node);
+  const isThere = ({ tokenId, key }: Admitted) =>
+    found.peers.has(key) || (mayJoin(agent, tokenId) && !isHeldBack(agent, key));
   const gateways = [...agent.nodes.values()].filter((node) => node.role === "gateway" && isThere(node));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);

@@ -3,11 +3,9 @@
  * head made up. Whom a step has touched waits here until somebody vouches for it; removals wait for nobody.
  */
 import type { Agent, Parts } from "./agent.ts";
-import { tipOf } from "./chain/follower.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
 import { rowsIn } from "./doubts.ts";
 import { parseTokenId, type TokenId } from "./model.ts";
-import { trail } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 
 export interface Unvouched {
@@ -17,16 +15,15 @@ export interface Unvouched {
   readonly isDisputed: boolean;
 }
 
-/** A history longer than this is not asked about token by token: its fold is the audit's to judge. */
+/** A first history longer than this is not asked about token by token: its fold is the audit's to judge. */
 const MANY = 400;
-/** An upstream that is further behind is no witness of what is new. */
-const NEAR_BLOCKS = 8;
 
 /** What was said of these tokens is one upstream's word until somebody vouches for it. */
 export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   if (agent.rpc.upstreams().length < 2) return;
   const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false };
-  for (const id of ids) if (agent.unvouched.size < MANY || agent.unvouched.has(id)) agent.unvouched.set(id, unvouched);
+  const { unvouched: all, isSettled } = agent;
+  for (const id of ids) if (isSettled || all.size < MANY || all.has(id)) all.set(id, unvouched);
 }
 
 /** Where fewer than two are left, whoever is left is believed: a node with one upstream works. At a start nobody knows yet. */
@@ -34,15 +31,14 @@ export function mayBelieve(agent: Agent, id: TokenId): boolean {
   return !agent.unvouched.has(id) || (agent.headSeenMs !== undefined && witnesses(agent).length < 2);
 }
 
-/** The upstreams whose word on the present head counts. */
-export function witnesses({ rpc, ledger }: Agent): UpstreamStatus[] {
-  const { number } = tipOf(trail(ledger));
-  return rpc.upstreams().filter(({ healthy, headBlock = number }) => healthy && headBlock >= number - NEAR_BLOCKS);
+/** The upstreams whose word counts. One that is behind may yet come to a block of ours and have another one there. */
+export function witnesses({ rpc }: Pick<Agent, "rpc">): UpstreamStatus[] {
+  return rpc.upstreams().filter(({ healthy }) => healthy);
 }
 
-/** Somebody waits who has not been asked about in vain. */
-export function isPressing({ unvouched }: Pick<Agent, "unvouched">): boolean {
-  return [...unvouched.values()].some(({ isDisputed }) => !isDisputed);
+/** Somebody waits who has not been asked about in vain, and has come no later than `untilMs`. */
+export function isPressing({ unvouched }: Pick<Agent, "unvouched">, untilMs = Number.POSITIVE_INFINITY): boolean {
+  return [...unvouched.values()].some(({ isDisputed, sinceMs }) => !isDisputed && sinceMs <= untilMs);
 }
 
 /** Tokens of which two upstreams tell differently. */

@@ -4,10 +4,10 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { compare, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
-import { blockByHash } from "./chain/questions.ts";
-import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
+import { blockByNumber, headOf } from "./chain/questions.ts";
+import { type Rpc, RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
-import type { BlockRef, TokenId } from "./model.ts";
+import type { TokenId, Trail } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
 import { isPressing, witnesses } from "./unvouched.ts";
@@ -63,8 +63,8 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   const ids = asked.map(([id]) => id);
   const others = witnesses(agent);
   if (ids.length === 0 || others.length < 2) return ids;
-  const tip = tipOf(trail(agent.ledger));
-  const words = await Promise.all(others.map((one) => wordOf(agent, one, ids, registry, tip, signal)));
+  const held = trail(agent.ledger);
+  const words = await Promise.all(others.map(({ name }) => wordOf(agent, name, ids, registry, held, signal)));
   const overdueMs = agent.now().steadyMs - PATIENCE_MS;
   return asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
@@ -80,29 +80,34 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
 
 type Word = "so" | "otherwise" | "unknown";
 
-/** What an upstream says of the tokens after `tip`, held against the registry of that very block. */
+/** What an upstream says of the tokens after the tip of `held`, whose registry this is. */
 async function wordOf(
   { rpc, settings: { contract } }: Agent,
-  { name, headBlock = 0 }: UpstreamStatus,
+  name: string,
   ids: readonly TokenId[],
   registry: Registry,
-  tip: BlockRef,
+  held: Trail,
   signal: AbortSignal,
 ): Promise<(id: TokenId) => Word> {
+  const tip = tipOf(held);
   const states = await readTokens(rpc, contract, ids, tip, signal, { only: name });
   const others = compare({ get: (id) => token(registry, id) }, states, tip, true);
   const otherwise = new Set(others.map(({ tokenId }) => tokenId));
-  const isDenied = states.size < ids.length && headBlock >= tip.number && (await lacks());
+  const isDenied = states.size < ids.length && (await denies(rpc, name, held, signal));
   return (id) => (otherwise.has(id) || (isDenied && !states.has(id)) ? "otherwise" : states.has(id) ? "so" : "unknown");
+}
 
-  /** A head that it does not know, though its own is as high. */
-  async function lacks(): Promise<boolean> {
-    try {
-      await rpc.ask(blockByHash(tip.hash), { only: name, signal });
-      return false;
-    } catch (error) {
-      signal.throwIfAborted();
-      return error instanceof RpcError && error.kind === "absent";
-    }
+/** Whether it has another block where it has come to one of ours; whoever is only behind denies nothing yet. */
+async function denies(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<boolean> {
+  const choice = { only: name, signal };
+  const tip = tipOf(held);
+  try {
+    const { value: head } = await rpc.ask(headOf("latest"), choice);
+    const theirs = head.number <= tip.number ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
+    const ours = held.unfinal.find(({ number }) => number === theirs.number);
+    return ours !== undefined && ours.hash !== theirs.hash;
+  } catch {
+    signal.throwIfAborted();
+    return false;
   }
 }

@@ -3,7 +3,7 @@ import { type Address, type BlockRef, parseAddress } from "../model.ts";
 import { numberAt } from "./events.ts";
 import { parallel } from "./parallel.ts";
 import { type At, blockByNumber, call, code } from "./questions.ts";
-import { type Choice, type Question, type Rpc, RpcError } from "./rpc.ts";
+import { type Choice, type Question, type Rpc, RpcError, refusesForm } from "./rpc.ts";
 
 export interface Call {
   readonly to: Address;
@@ -111,7 +111,8 @@ function viewAt(rpc: Rpc, block: BlockRef, choice: Choice): View {
     try {
       return (await rpc.ask(question(asked), choice)).value;
     } catch (error) {
-      const isRefused = error instanceof RpcError && (error.kind === "unsupported" || error.kind === "other");
+      const isRefused =
+        error instanceof RpcError ? error.kind === "unsupported" || error.kind === "other" : refusesForm(error);
       if (!isRefused || !("hash" in asked)) throw error;
       const { value } = await rpc.ask(blockByNumber(block.number), choice);
       if (value.hash !== block.hash) throw error;

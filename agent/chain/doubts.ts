@@ -4,8 +4,11 @@ import type { Emptiness } from "./bloom.ts";
 
 export interface Doubt {
   readonly block: BlockRef;
-  /** No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all. */
-  readonly kind: "unlikely" | "unknown" | "partial";
+  /**
+   * No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all; no logs and
+   * a bloom that says so, by the word of one upstream where there are more.
+   */
+  readonly kind: "unlikely" | "unknown" | "partial" | "unseconded";
   /** The head from which on it is read again. */
   readonly due: number;
   /** Infinite where time alone is no reason to read it again. */
@@ -25,17 +28,17 @@ const AGAIN_MS = 4_000;
 
 /**
  * What there is to doubt about a block just read. `emptiness` is absent where it had logs; `isFresh`: read as soon as it
- * was announced.
+ * was announced; `hasWitness`: another upstream can be asked.
  */
 export function doubtOf(
   block: BlockRef,
   emptiness: Emptiness | undefined,
-  isFresh: boolean,
+  { isFresh, hasWitness }: { readonly isFresh: boolean; readonly hasWitness: boolean },
   nowMs: number,
   unread: readonly number[] = [],
 ): Doubt | undefined {
-  if (emptiness === "sure") return undefined;
-  const kind = unread.length > 0 ? "unlikely" : (emptiness ?? "partial");
+  if (emptiness === "sure" && !hasWitness) return undefined;
+  const kind = unread.length > 0 ? "unlikely" : emptiness === "sure" ? "unseconded" : (emptiness ?? "partial");
   const wait = kind === "partial" || !isFresh ? SETTLED_DEPTH : OVERLAP;
   return { block, kind, due: block.number + wait, readAtMs: nowMs, unread };
 }
@@ -53,6 +56,7 @@ export function dueNow(doubts: readonly Doubt[], head: number, nowMs: number): r
 /** What is left of a doubt after one more reading; `isFound`: the block turned out to have logs. */
 export function afterReading(doubt: Doubt, head: number, nowMs: number, isFound: boolean): Doubt | undefined {
   const settledAt = doubt.block.number + SETTLED_DEPTH;
+  if (doubt.kind === "unseconded") return undefined;
   if (isFound && doubt.kind !== "partial") return undefined;
   // Beside logs that are there few are missing: once more is enough before the block is deep.
   const readAtMs = doubt.kind === "partial" ? Number.POSITIVE_INFINITY : nowMs;

@@ -56,6 +56,13 @@ export function isInvalid(event: AccessEvent): boolean {
   return event.kind === "invalid";
 }
 
+/** What happened to whom: what two readings of one place must agree on. Of texts the audit judges. */
+export function subjectOf(event: AccessEvent): string {
+  const { kind } = event;
+  if (kind === "invalid") return kind;
+  return `${kind} ${kind === "owner-key-update" ? event.owner : event.tokenId} ${kind === "transfer" ? event.to : ""}`;
+}
+
 function decode({ topics, data }: RawLog): Said | undefined {
   const [event, first = "", second = "", third = ""] = topics;
   switch (event) {

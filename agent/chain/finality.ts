@@ -1,9 +1,11 @@
 /** How far the chain is final: the `finalized` tag where upstreams know it, a depth where they do not. */
 import { AgentError } from "../errors.ts";
 import type { Block, Hash } from "../model.ts";
+import type { Target } from "./heads.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { type Answer, type Rpc, RpcError } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";
+import type { FollowOptions, Walk } from "./walk.ts";
 
 /** What is remembered of it between polls. */
 export interface Finality {
@@ -35,26 +37,30 @@ export function isDue(finality: Finality, head: Block): boolean {
   return finality.askedAt === undefined || head.number >= finality.askedAt + EVERY_BLOCKS;
 }
 
-/** The newest final block; undefined where there is none yet, or upstreams disagree. */
+/** The newest final block of the chain that `upstream` tells; undefined where there is none yet, or upstreams disagree. */
 export async function finalBlock(
-  rpc: Rpc,
-  head: Block,
-  finality: Finality,
-  signal: AbortSignal,
+  { rpc, options, follower: { finality } }: Walk,
+  { head, upstream }: Target,
 ): Promise<FinalBlock | undefined> {
   finality.askedAt = head.number;
-  const deep = { number: head.number - FINAL_DEPTH, hash: undefined };
-  const byDepth = deep.number >= 0 ? deep : undefined;
-  if (finality.isByDepth && head.number < finality.refusedAt + RETRY_BLOCKS) return byDepth;
+  const claim = (await byTag(rpc, head, finality, options.signal)) ?? byDepth(head);
+  return claim && witnessed(rpc, claim, head, upstream, options);
+}
+
+function byDepth(head: Block): FinalBlock | undefined {
+  const number = head.number - FINAL_DEPTH;
+  return number >= 0 ? { number, hash: undefined } : undefined;
+}
+
+/** Undefined where the tag says nothing. */
+async function byTag(rpc: Rpc, head: Block, finality: Finality, signal: AbortSignal): Promise<FinalBlock | undefined> {
+  if (finality.isByDepth && head.number < finality.refusedAt + RETRY_BLOCKS) return undefined;
   const claim = await tagged(rpc, signal);
   finality.isByDepth = claim === undefined || isMeaningless(claim.value, head);
-  if (claim === undefined || finality.isByDepth) {
-    finality.refusedAt = head.number;
-    return byDepth;
-  }
-  // Told by an upstream that is far ahead of our head's: a later poll learns it.
-  if (claim.value.number > head.number) return undefined;
-  return witnessed(rpc, claim, deep, signal);
+  if (finality.isByDepth) finality.refusedAt = head.number;
+  // Told by an upstream that is far ahead of our head's: the depth is as good for now.
+  const isUsable = claim !== undefined && !finality.isByDepth && claim.value.number <= head.number;
+  return isUsable ? agreed(rpc, claim, head, signal) : undefined;
 }
 
 /** Some clients take any tag for `latest`, and some for the genesis. A chain that is final at once loses nothing by a depth. */
@@ -78,22 +84,57 @@ async function tagged(rpc: Rpc, signal: AbortSignal): Promise<Answer<Block> | un
   return undefined;
 }
 
+/** A claim above the usual depth is believed as far as another upstream makes it too. */
+async function agreed(
+  rpc: Rpc,
+  { value: claim, upstream }: Answer<Block>,
+  head: Block,
+  signal: AbortSignal,
+): Promise<FinalBlock | undefined> {
+  const deep = byDepth(head);
+  const isShallow = claim.number > (deep?.number ?? -1);
+  if (!isShallow || !hasWitness(rpc, upstream)) return claim;
+  const other = await rpc.ask(headOf("finalized"), { not: upstream, signal }).catch(() => undefined);
+  signal.throwIfAborted();
+  if (other === undefined || other.value.number >= claim.number) return claim;
+  return deep !== undefined && deep.number > other.value.number ? deep : other.value;
+}
+
 /**
- * What is final can never be undone, so one upstream alone cannot declare it where another can be asked. A claim above
- * the usual depth is believed as far as both make it; a deeper one needs both to have the block.
+ * What is final can never be undone, so one upstream alone cannot declare it where another can be asked: that one must have
+ * the very block. Where it ends below it, no more is final than its own depth says, unless it lags too far to be a witness.
  */
 async function witnessed(
   rpc: Rpc,
-  { value: claim, upstream }: Answer<Block>,
-  deep: FinalBlock,
-  signal: AbortSignal,
+  claim: FinalBlock,
+  head: Block,
+  upstream: string,
+  { signal, wallMs }: FollowOptions,
 ): Promise<FinalBlock | undefined> {
   if (!hasWitness(rpc, upstream)) return claim;
-  const isShallow = claim.number > deep.number;
-  const question = isShallow ? headOf("finalized") : blockByNumber(claim.number);
-  const witness = await rpc.ask(question, { not: upstream, signal }).catch(() => undefined);
-  if (witness === undefined) return claim;
-  if (!isShallow) return witness.value.hash === claim.hash ? claim : undefined;
-  if (witness.value.number >= claim.number) return claim;
-  return witness.value.number >= deep.number ? witness.value : deep.number >= 0 ? deep : undefined;
+  const choice = { not: upstream, signal };
+  const at = async (number: number): Promise<FinalBlock | undefined> => {
+    const { hash } = (await rpc.ask(blockByNumber(number), choice)).value;
+    return (claim.number === number ? (claim.hash ?? hash) : hash) === hash ? { number, hash } : undefined;
+  };
+  try {
+    return await at(claim.number);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof RpcError) || error.kind !== "absent") return claim;
+  }
+  try {
+    const { value: lower } = await rpc.ask(headOf("latest"), choice);
+    // Our own clock bounds the head's: whoever makes up a head makes up its time.
+    const lagSeconds = Math.min(head.timestamp, wallMs() / 1000) - lower.timestamp;
+    if (lagSeconds > LAGGING_SECONDS) return claim;
+    const deep = byDepth(lower);
+    return deep && (await at(Math.min(deep.number, claim.number)));
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
 }
+
+/** An upstream whose head is older than this reads a history of its own. */
+const LAGGING_SECONDS = 600;

@@ -81,9 +81,9 @@ const LONG = 1_024;
 
 /** Reads all that is final by now. */
 async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
-  const { rpc, options, follower } = walk;
+  const { rpc, options } = walk;
   const { upstream, route } = target;
-  const final = await finalBlock(rpc, target.head, follower.finality, options.signal);
+  const final = await finalBlock(walk, target);
   sayDepth(walk);
   if (final !== undefined && final.number <= route.from.number) return;
   // What is told as history stays: the chain that we are about to follow must have this very block.

@@ -2,6 +2,7 @@
  * Which head to follow. One upstream may lag, freeze, fork, mix chains or make them up: what takes us back, or fits
  * nothing that we hold, is held against a second upstream where there is one.
  */
+import { AgentError } from "../errors.ts";
 import type { Block, BlockRef, Trail } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
@@ -54,7 +55,11 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   else if (second?.route.kind === "failed" && first.route.kind !== "failed") rpc.suspect(second.upstream);
   if (chosen === undefined) {
     const isBelieved = !isRefuted || (heads.refuted > REFUTED_POLLS && hasOutgrown(first, second));
-    if (first.route.kind === "failed" && isBelieved) throw first.route.error;
+    if (first.route.kind === "failed" && isBelieved) {
+      // Whoever has none of what was final may serve another chain by now.
+      if (isFork(first.route.error)) rpc.doubt(first.upstream);
+      throw first.route.error;
+    }
     heads.shorter = 0;
     return undefined;
   }
@@ -65,6 +70,8 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   heads.head = chosen.head;
   return chosen;
 }
+
+const isFork = (error: unknown) => error instanceof AgentError && error.fault.code === "chain.fork-below-finality";
 
 /** Pure: which of two looks to follow, if any; `first` alone where there is no second witness. */
 export function preferred(first: Look, second: Look | undefined, tip: BlockRef): Target | undefined {

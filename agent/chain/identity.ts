@@ -2,7 +2,7 @@
 import { AgentError, type Fault } from "../errors.ts";
 import type { Hash } from "../model.ts";
 import { blockByNumber, chainId, code } from "./questions.ts";
-import { RpcError, Trouble } from "./reply.ts";
+import { blamesQuestion, RpcError, Trouble } from "./reply.ts";
 import type { Expected, Question } from "./rpc.ts";
 
 /** The genesis block that upstreams are held to; shared by all of them. */
@@ -36,7 +36,7 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
       const [chain] = await allOf([ask(chainId())]);
       const [genesis, bytecode] = await allOf([
         // Not every provider serves its oldest block, or code; one that does not tell has still told its chain id.
-        ask(blockByNumber(0)).then(({ hash }) => hash, unlessRefused),
+        ask(blockByNumber(0)).then(({ hash }) => hash, unlessUntold),
         expected.contract === undefined ? "" : ask(code(expected.contract, "latest")).catch(unlessRefused),
       ]);
       // Somebody else may have answered a part of it.
@@ -89,4 +89,10 @@ async function allOf<T extends readonly unknown[]>(parts: T): Promise<{ -readonl
 
 function unlessRefused(error: unknown): undefined {
   if (!(error instanceof RpcError)) throw error;
+}
+
+/** The oldest block is refused in ways that no other is: by a status, or by half a block. */
+function unlessUntold(error: unknown): undefined {
+  if (error instanceof Trouble && (error.kind === "malformed" || blamesQuestion(error.message))) return undefined;
+  return unlessRefused(error);
 }

@@ -7,6 +7,7 @@ import type { Outcome } from "../test/scripted-chain.ts";
 import { Watcher } from "../test/watcher.ts";
 
 const asksLogs = ({ method }: Call) => method === "eth_getLogs";
+const asksFor = ({ params }: Call, blockHash: string) => (params[0] as { blockHash?: string }).blockHash === blockHash;
 /** Leaves out the logs of these blocks, however they are asked for. */
 const omitting =
   (...numbers: number[]): Whim =>
@@ -68,7 +69,8 @@ describe("logs that an upstream leaves out", () => {
     chain.whims.set("bad", omitting(11));
     chain.draw("a10-a11+7");
     expect(await watcher.poll()).toBe("a11+7");
-    expect(chain.calls.filter(asksLogs).map(({ upstream }) => upstream)).toEqual(["bad", "good"]);
+    const asked = chain.calls.filter((call) => asksLogs(call) && asksFor(call, chain.block("a11").hash));
+    expect(asked.map(({ upstream }) => upstream)).toEqual(["bad", "good"]);
     expect(chain.suspected).toEqual(["bad"]);
   });
 
@@ -192,9 +194,9 @@ describe("logs that an upstream leaves out", () => {
     expect(await watcher.poll()).toBe("a11+7");
     watcher.tickMs = 2_000;
     expect(await watcher.polls(5)).toBe("=a0(-6@11)");
-    expect(watcher.follower.figures.rereads).toBe(2);
+    const { rereads } = watcher.follower.figures;
     await watcher.polls(20);
-    expect(watcher.follower.figures.rereads).toBe(2);
+    expect(watcher.follower.figures.rereads).toBe(rereads);
   });
 
   it("of a fork that was gone over to are looked for as well", async () => {

@@ -3,7 +3,7 @@
  * checked one after the other they cost more time, and memory for whatever else a reply may hold. Here nothing becomes a
  * value but logs.
  */
-import type { Address, Hash } from "../model.ts";
+import { type Address, AFTER_LOGS, type Hash } from "../model.ts";
 import * as json from "./json-cursor.ts";
 import { JsonCursor, type Last, namesOf } from "./json-cursor.ts";
 import { Malformed } from "./reply.ts";
@@ -126,7 +126,7 @@ function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
         transactionHash = must(cursor.hex(32, lasts.transactionHash), TRANSACTION_HASH);
         break;
       case "logIndex":
-        logIndex = must(cursor.quantity(), LOG_INDEX);
+        logIndex = must(indexIn(cursor), LOG_INDEX);
         break;
       case "removed":
         // News of a reorg, for subscriptions; in a list of what is canonical it contradicts itself.
@@ -162,6 +162,12 @@ function topicsAt(cursor: JsonCursor, event: Last): Hash[] {
   return topics;
 }
 
+/** Below the one that stands behind all logs. */
+function indexIn(cursor: JsonCursor): number | undefined {
+  const index = cursor.quantity();
+  return index !== undefined && index < AFTER_LOGS ? index : undefined;
+}
+
 function must<T>(value: T | undefined, problem: string): T {
   if (value === undefined) throw new Malformed(problem);
   return value;
@@ -174,4 +180,4 @@ const DATA = "a log's data is no hex of whole bytes";
 const BLOCK_NUMBER = "a log's block number is no hex quantity below 2^53";
 const BLOCK_HASH = "a log's block hash is no 32 bytes of hex";
 const TRANSACTION_HASH = "a log's transaction hash is no 32 bytes of hex";
-const LOG_INDEX = "a log's index is no hex quantity below 2^53";
+const LOG_INDEX = "a log's index is no hex quantity below 2^31";

@@ -107,11 +107,9 @@ function block(result: unknown): Block {
     timestamp: natural(fields["timestamp"], "the block's timestamp"),
   };
   const bloom = fields["logsBloom"];
-  if (bloom === undefined || bloom === null) return found;
-  if (typeof bloom !== "string" || !/^0x[0-9a-fA-F]{512}$/.test(bloom)) {
-    throw new Malformed("the block's bloom is no 256 bytes of hex");
-  }
-  return { ...found, logsBloom: bloom.toLowerCase() };
+  // A bloom can warn and never block: what is none is as good as absent.
+  const isBloom = typeof bloom === "string" && /^0x[0-9a-fA-F]{512}$/.test(bloom);
+  return isBloom ? { ...found, logsBloom: bloom.toLowerCase() } : found;
 }
 
 function logsIn(filter: LogFilter, result: unknown): readonly RawLog[] {

@@ -58,6 +58,8 @@ describe("an error object", () => {
     ["a revert of Besu", "eth_call", -32000, "Execution reverted", "reverted"],
     ["a revert of Nethermind", "eth_call", -32015, "VM execution error.", "reverted"],
     ["a revert of ganache", "eth_call", -32000, "VM Exception while processing transaction: revert", "reverted"],
+    ["a revert of hardhat", "eth_call", -32603, "Error: Transaction reverted without a reason string", "reverted"],
+    ["a block that a reorg has reverted", "eth_call", -32000, "block was reverted by a reorg", "other"],
     ["out of gas, which says nothing of the token", "eth_call", -32000, "out of gas", "other"],
     ["a revert that nobody called for", "eth_getLogs", 3, "execution reverted", "other"],
     ["QuickNode's rate", "eth_call", -32007, "100/second request limit reached", "rate-limit"],
@@ -76,6 +78,16 @@ describe("an error object", () => {
     ["an internal error", "eth_call", -32603, "Internal error", "other"],
     ["no words at all", "eth_call", 0, "", "other"],
   ])("%s", (_, method, code, message, expected) => expect(kind(method, code, message)).toBe(expected));
+
+  it.each([
+    ["Reverted 0xabcd", "reverted"],
+    ["0x", "reverted"],
+    ["OutOfGas", "other"],
+    ["Bad instruction fe", "other"],
+  ])("of Nethermind's one code for all is what its data says: %s", (data, expected) => {
+    const reply = { jsonrpc: "2.0", id: 1, error: { code: -32015, message: "VM execution error.", data } };
+    expect(() => resultOf(reply, 1, "eth_call")).toThrow(expect.objectContaining({ kind: expected }));
+  });
 
   // "invalid params" and words never seen before reach the caller too, who halves on any error.
   it.each(BLOCK_CAPS)("too many blocks, as $provider says it", ({ code, text }) =>

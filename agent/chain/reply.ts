@@ -111,10 +111,15 @@ export function isErrorReply(reply: unknown): boolean {
   return isRecord(reply) && isRecord(reply["error"]);
 }
 
+/** Whether trouble was told by a status that blames the question and not the server. */
+export function blamesQuestion(problem: string): boolean {
+  return /^HTTP 4[0-9]{2}\b/.test(problem);
+}
+
 function refusal(method: string, error: Readonly<Record<string, unknown>>): RpcError | Trouble {
   const code = Number.isSafeInteger(error["code"]) ? (error["code"] as number) : 0;
   const said = typeof error["message"] === "string" ? error["message"].slice(0, 1_000) : "";
-  const kind = kindOf(method, code, said);
+  const kind = kindOf(method, code, said, error["data"]);
   if (kind === "rate-limit") return new Trouble("rate-limit", `JSON-RPC error ${code}, too many requests`);
   return new RpcError(kind, code, said, kind === "reverted" ? revertData(error["data"]) : undefined);
 }
@@ -143,14 +148,20 @@ function anyOf(...patterns: readonly RegExp[]): RegExp {
   return new RegExp(patterns.map(({ source }) => source).join("|"), "i");
 }
 
-function kindOf(method: string, code: number, said: string): RefusalKind | "rate-limit" {
-  if (method === "eth_call" && (code === 3 || code === -32015 || /\brevert(ed)?\b/i.test(said))) return "reverted";
+function kindOf(method: string, code: number, said: string, data: unknown): RefusalKind | "rate-limit" {
+  if (method === "eth_call" && isRevert(code, said, data)) return "reverted";
   if (code === -32601) return "unsupported";
   if (code === 429 || code === -32029 || TOO_OFTEN.test(said)) return "rate-limit";
   if (code === -39001 || NOT_THERE.test(said)) return "absent";
   if (method === "eth_getLogs" && TOO_WIDE.test(said)) return "limited";
   if (code === -32005 || code === -32007 || code === -32016) return "rate-limit";
   return code === -32602 || code === -32004 || NOT_KNOWN.test(said) ? "unsupported" : "other";
+}
+
+/** Nethermind has one code for whatever ends a call, and the reason beside it: "Reverted", or "OutOfGas". */
+function isRevert(code: number, said: string, data: unknown): boolean {
+  if (code === 3 || /\b(execution|transaction):? revert(ed)?\b/i.test(said)) return true;
+  return code === -32015 && (typeof data !== "string" || data === "" || /^0x|revert/i.test(data));
 }
 
 /** geth puts the bytes in `data`, hardhat in `data.data`, Nethermind behind the word Reverted. */

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import type { Pin } from "./identity.ts";
-import { type Read, RpcError, Trouble, type TroubleKind } from "./reply.ts";
+import { blamesQuestion, type Read, RpcError, Trouble, type TroubleKind } from "./reply.ts";
 import { stoppable, type Upstream, upstream } from "./upstream.ts";
 import { alarm } from "./wakeup.ts";
 
@@ -27,6 +27,8 @@ export interface Rpc {
   nextHead(signal: AbortSignal): Promise<void>;
   /** The caller has found an upstream's answers to contradict the chain or one another: others are preferred for a while. */
   suspect(upstream: string): void;
+  /** Who it is must be asked again before its next answer counts. */
+  doubt(upstream: string): void;
   /** The genesis block that every upstream must have from now on; without one, the first upstream's word counts. */
   pin(genesis: Hash): void;
   /** The genesis that upstreams are held to, once one has been verified. */
@@ -119,6 +121,7 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
       return failover(willing, preference, question, choice);
     },
     nextHead: heads.next,
+    doubt: (name) => all.find((one) => one.name === name)?.identity.doubt(),
     suspect: (name) => all.find((one) => one.name === name)?.blame(),
     pin(genesis) {
       if (pin.genesis === genesis) return;
@@ -208,6 +211,14 @@ async function anyVerified(willing: readonly Upstream[], signal: AbortSignal | u
   if (willing.length < 2 || willing.some(({ identity }) => identity.isKnown())) return;
   const any = Promise.any(willing.map(({ identity }) => identity.check())).catch(() => {});
   await stoppable(any, signal);
+}
+
+/** Some that do not know a form of question say so by a status, or by a result of another shape. */
+export function refusesForm(error: unknown): boolean {
+  if (!(error instanceof AgentError)) return false;
+  const { fault } = error;
+  if (fault.code === "chain.reply-refused") return true;
+  return fault.code === "chain.request-failed" && blamesQuestion(fault.problem);
 }
 
 function faultOf(

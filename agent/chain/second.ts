@@ -2,18 +2,19 @@
  * Second readings: of doubtful blocks, and of all blocks that become final. They run beside the polls, so that an upstream
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
-import type { AccessEvent, Advance, BlockRef } from "../model.ts";
+import type { AccessEvent, Advance, Block, BlockRef } from "../model.ts";
 import { denies, usesBlooms } from "./bloom.ts";
 import { afterReading, type Doubt, dueNow } from "./doubts.ts";
-import { decodeLogs, inOrder } from "./events.ts";
+import { decodeLogs, inOrder, subjectOf } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
 import type { RawLog } from "./log-list.ts";
 import { parallel } from "./parallel.ts";
+import { blockByNumber } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
-import { hasWitness, logsOfBlock } from "./tip.ts";
+import { byNumber, hasWitness, logsOfBlock } from "./tip.ts";
 import { conflict, tipOf, type Walk } from "./walk.ts";
 
 /** What was read again; without `to` no block becomes final by it. */
@@ -124,7 +125,9 @@ function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
 }
 
 function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
-  return follower.told.get(event.at.block)?.has(event.at.logIndex) === true || options.knows?.(event) === true;
+  return (
+    follower.told.get(event.at.block)?.get(event.at.logIndex) === subjectOf(event) || options.knows?.(event) === true
+  );
 }
 
 /** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
@@ -139,14 +142,17 @@ async function doubtful(walk: Walk, upstream: string, blocks: readonly BlockRef[
     }
     follower.figures.rereads += blocks.length;
     const asking = { ...choice, signal: options.signal };
-    const found = await Promise.all(blocks.map((block) => logsOfBlock(rpc, contract, block, asking, follower.habits)));
+    // A lone upstream has told what it finds by hash: it may find more by number.
+    const isAlone = !hasWitness(rpc, upstream);
+    const found = await parallel(blocks, AT_ONCE, (block) =>
+      isAlone ? byNumber(rpc, contract, block, asking) : logsOfBlock(rpc, contract, block, asking, follower.habits),
+    );
     return found.flatMap(({ value }) => value);
   });
 }
 
 async function finalNow(walk: Walk, target: Target): Promise<Reading | undefined> {
-  const { rpc, follower, options } = walk;
-  const final = await finalBlock(rpc, target.head, follower.finality, options.signal);
+  const final = await finalBlock(walk, target);
   return final === undefined ? NOTHING : readAgain(walk, target, final);
 }
 
@@ -157,10 +163,13 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
   const { rpc, options, trail } = walk;
   const to = trail.unfinal.findLast(({ number }) => number <= final.number);
   if (to === undefined) return NOTHING;
+  const { number, hash } = final;
+  const headers = headersOf(rpc, upstream, options.signal);
+  // Where ours has a gap, whoever told us of the block below it must have both.
   const isOurs =
-    to.number === final.number
-      ? final.hash === undefined || final.hash === to.hash
-      : await headersOf(rpc, upstream, options.signal).holds(to);
+    to.number === number
+      ? (hash ?? to.hash) === to.hash
+      : (await headers.holds(to)) && (hash === undefined || (await headers.holds({ number, hash })));
   if (!isOurs) {
     conflict(walk, to.number, upstream);
     return undefined;
@@ -197,26 +206,35 @@ async function byTwo(
 
 const AT_ONCE = 8;
 
-/** Whoever leaves nothing out may make something up: a new log that the bloom rules out needs two who tell of it. */
+/**
+ * Whoever leaves nothing out may make something up: a new log that the bloom rules out needs two who tell of it. Whoever
+ * leaves a log out may tell a bloom without it: where another upstream can be asked, both must rule it out.
+ */
 async function credible(walk: Walk, upstream: string, readings: readonly (readonly RawLog[])[]) {
-  const { rpc, options, follower } = walk;
+  const { habits } = walk.follower;
   const logs = readings.flat();
   const missed = decodeLogs(logs).filter((event) => !isTold(walk, event));
-  const headers = headersOf(rpc, upstream, options.signal);
   const numbers = new Set(missed.map(({ at }) => at.block));
-  const blocks = await parallel([...numbers], AT_ONCE, (number) => headers.at(number));
-  const { habits } = follower;
+  const blocks = (await parallel([...numbers], AT_ONCE, (number) => asTold(walk, upstream, number))).flat();
   habits.hasBlooms ||= blocks.some(usesBlooms);
-  const byHash = new Map(blocks.map((block) => [block.hash, block]));
-  const places = readings.map((reading) => new Set(reading.map(placeOf)));
+  const byHash = Map.groupBy(blocks, ({ hash }) => hash);
+  const told = readings.map((reading) => new Set(reading.map(contentOf)));
   return logs.filter((log) => {
-    const block = byHash.get(log.blockHash);
-    const isDenied = block !== undefined && denies(block, [log], habits.hasBlooms);
-    return !isDenied || places.filter((all) => all.has(placeOf(log))).length > 1;
+    const isDenied = byHash.get(log.blockHash)?.every((block) => denies(block, [log], habits.hasBlooms)) === true;
+    return !isDenied || told.filter((all) => all.has(contentOf(log))).length > 1;
   });
 }
 
-const placeOf = ({ blockHash, logIndex }: RawLog) => `${blockHash}.${logIndex}`;
+const contentOf = ({ blockHash, logIndex, topics, data }: RawLog) => [blockHash, logIndex, ...topics, data].join();
+
+/** The header by the upstream that we follow, and by another one where there is one that answers. */
+async function asTold({ rpc, options: { signal } }: Walk, upstream: string, number: number): Promise<readonly Block[]> {
+  const first = await headersOf(rpc, upstream, signal).at(number);
+  if (!hasWitness(rpc, upstream)) return [first];
+  const other = await rpc.ask(blockByNumber(number), { not: upstream, signal }).catch(() => undefined);
+  signal.throwIfAborted();
+  return other === undefined ? [first] : [first, other.value];
+}
 
 async function inRange(walk: Walk, from: number, to: number, ask: AskRange): Promise<readonly RawLog[]> {
   const found: RawLog[] = [];

@@ -47,4 +47,19 @@ describe("the contract's first block", () => {
     };
     await expect(ask(down)).rejects.toMatchObject({ fault: { code: "chain.request-failed" } });
   });
+
+  it.each([
+    ["a block that is not there yet", -32000, "header not found"],
+    ["an error of its own", -32603, "Internal error"],
+  ])("is not given up for %s, which a second question would not meet", async (_, code, message) => {
+    const chain = new ScriptedChain();
+    const { address } = new ScriptedContract(chain);
+    chain.mine(50);
+    let asked = 0;
+    const backend: Backend = (method, params) =>
+      method === "eth_getCode" && asked++ === 0 ? { error: { code, message } } : chain.answer(method, params);
+    const ask = () => firstBlock(over(backend), address as Address, chain.head, SIGNAL);
+    await expect(ask()).rejects.toMatchObject({ name: "RpcError" });
+    expect(await ask()).toBe(1);
+  });
 });

@@ -14,7 +14,10 @@ export async function firstBlock(rpc: Rpc, contract: Address, head: number, sign
       const { value, upstream } = await rpc.ask(code(contract, { number }), { signal });
       return { isThere: value !== "0x", upstream };
     } catch (error) {
-      if (!(error instanceof RpcError)) throw error;
+      // At the head even an archive may lack for a moment what another server of its provider has told.
+      const isFinal =
+        error instanceof RpcError && (error.kind === "unsupported" || (error.kind === "absent" && number < head));
+      if (!isFinal) throw error;
       const upstream = rpc.upstreams()[0]?.name ?? "none";
       throw new AgentError({ code: "chain.no-start-block", upstream }, { cause: error });
     }

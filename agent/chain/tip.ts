@@ -7,7 +7,7 @@ import type { RawLog } from "./log-list.ts";
 import { logs } from "./questions.ts";
 import { contradiction } from "./ranges.ts";
 import { Moved } from "./route.ts";
-import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
+import { type Answer, type Choice, type Rpc, RpcError, refusesForm } from "./rpc.ts";
 
 export interface Contract {
   readonly address: Address;
@@ -47,7 +47,7 @@ export async function logsAtTip(
   });
   const objection = objectionTo(block, first.value, contract, habits);
   if (objection === undefined) return isDamaged(first.value) ? mended() : first.value;
-  const second = await ask(another(rpc, first.upstream, signal)).catch((error: unknown) => {
+  const second = await again(first).catch((error: unknown) => {
     signal.throwIfAborted();
     if (first.value.length > 0) throw error;
     return first;
@@ -60,6 +60,12 @@ export async function logsAtTip(
     rpc.suspect(first.upstream);
   }
   return second.value;
+
+  /** Of another upstream, or in another way: some take a filter by hash and find nothing by it. */
+  function again({ value, upstream }: Answer<readonly RawLog[]>) {
+    const isAlone = value.length === 0 && !hasWitness(rpc, upstream);
+    return isAlone ? byNumber(rpc, contract, block, { signal }) : ask(another(rpc, upstream, signal));
+  }
 
   /** What one upstream damages another may have whole; what nobody has whole is passed as it is. */
   async function mended(): Promise<readonly RawLog[]> {
@@ -91,14 +97,27 @@ export async function logsOfBlock(
     try {
       const answer = await rpc.ask({ ...logs({ ...filter, blockHash: block.hash }), deadlineMs: TIP_MS }, choice);
       refusals.delete(upstream);
+      const isElsewhere = answer.value.some(({ blockNumber }) => blockNumber !== block.number);
+      if (isElsewhere) throw new Moved("logs of another number");
       return answer;
     } catch (error) {
       // An upstream that lacks the block would answer a range with nothing at all.
-      if (!(error instanceof RpcError) || error.kind === "absent") throw error;
+      const isRefused = error instanceof RpcError ? error.kind !== "absent" : refusesForm(error);
+      if (!isRefused) throw error;
       refusals.set(upstream, (refusals.get(upstream) ?? 0) + 1);
     }
   }
-  const range = { ...filter, fromBlock: block.number, toBlock: block.number };
+  return byNumber(rpc, contract, block, choice);
+}
+
+/** Held to the hash. */
+export async function byNumber(
+  rpc: Rpc,
+  { address, topics }: Contract,
+  block: BlockRef,
+  choice: Choice,
+): Promise<Answer<readonly RawLog[]>> {
+  const range = { address, topics, fromBlock: block.number, toBlock: block.number };
   const answer = await rpc.ask({ ...logs(range), deadlineMs: TIP_MS }, choice);
   if (answer.value.some(({ blockHash }) => blockHash !== block.hash)) throw new Moved("logs of another block");
   return answer;

@@ -4,7 +4,7 @@ import { AgentError, type Fault } from "../errors.ts";
 import { type Gate, gate } from "./gate.ts";
 import { type Identity, identity, type Pin } from "./identity.ts";
 import { headOf, subscribeNewHeads } from "./questions.ts";
-import { Malformed, RpcError, resultOf, Trouble } from "./reply.ts";
+import { blamesQuestion, Malformed, RpcError, resultOf, Trouble } from "./reply.ts";
 import type { Expected, Question, UpstreamChange, UpstreamStatus } from "./rpc.ts";
 import { overWebSocket } from "./socket.ts";
 import * as standing from "./standing.ts";
@@ -142,7 +142,10 @@ export function upstream(options: UpstreamOptions): Upstream {
     try {
       return await put(question, stop.signal, false);
     } catch (error) {
-      if (!(error instanceof Trouble) || error.kind === "timeout" || error.kind === "rate-limit") throw error;
+      // What blames the question is no better the second time.
+      const isLasting = error instanceof Trouble && (error.kind === "malformed" || blamesQuestion(error.message));
+      if (!(error instanceof Trouble) || isLasting || error.kind === "timeout" || error.kind === "rate-limit")
+        throw error;
       return put(question, stop.signal, false);
     }
   }

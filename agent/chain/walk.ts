@@ -1,7 +1,7 @@
 /** What one poll works on, what following remembers between polls, and how both move with every step that is told. */
 import { type AccessEvent, type Address, type Advance, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
 import type { Doubt } from "./doubts.ts";
-import { isInvalid } from "./events.ts";
+import { isInvalid, subjectOf } from "./events.ts";
 import { type Finality, newFinality } from "./finality.ts";
 import type { Heads } from "./heads.ts";
 import { newReach, type Reach } from "./reach.ts";
@@ -16,6 +16,8 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  /** Milliseconds since the epoch. */
+  readonly wallMs: () => number;
   /** Whether an event of an unfinal block was told, before a restart too; as unreadable is told only where it is so again. */
   readonly knows?: (event: AccessEvent) => boolean;
   readonly onNotice?: (notice: Notice) => void;
@@ -55,7 +57,7 @@ export interface Follower {
   readonly habits: Habits;
   doubts: readonly Doubt[];
   /** The log indices told of each unfinal block that had any, but for what could not be read: another upstream may have it whole. */
-  readonly told: Map<number, Set<number>>;
+  readonly told: Map<number, Map<number, string>>;
   readonly second: Second;
   /** The block of the last conflict that was told. */
   conflictAt: number | undefined;
@@ -129,12 +131,13 @@ export function take(walk: Walk, step: Advance): void {
   const events = step.kind === "finalise" ? step.missed : step.events;
   figures.invalidLogs += events.filter(isInvalid).length;
   if (step.kind !== "history")
-    for (const event of events) if (!isInvalid(event)) indices(follower, event.at.block).add(event.at.logIndex);
+    for (const event of events)
+      if (!isInvalid(event)) indices(follower, event.at.block).set(event.at.logIndex, subjectOf(event));
   forget(follower, ({ number }) => number <= walk.trail.final.number);
 }
 
-function indices({ told }: Follower, block: number): Set<number> {
-  const known = told.get(block) ?? new Set();
+function indices({ told }: Follower, block: number): Map<number, string> {
+  const known = told.get(block) ?? new Map<number, string>();
   told.set(block, known);
   return known;
 }

@@ -72,7 +72,7 @@ async function readLedger(
   signal: AbortSignal,
 ): Promise<Ledger> {
   const follower = newFollower();
-  const options = { contract, startBlock, signal, now: () => performance.now() };
+  const options = { contract, startBlock, signal, now: () => performance.now(), wallMs: Date.now };
   let ledger = from;
   // A poll without a usable head ends as quietly as one without news.
   for (let polls = 0; polls < POLLS && !isAtHead(ledger, follower.figures.headBlock); polls++) {

@@ -26,13 +26,12 @@ import { createEndpoints, type Lookup } from "../wireguard/endpoints.ts";
 import { type Generation, openFiles } from "../wireguard/files.ts";
 import { FakeDevice } from "./fake-device.ts";
 import { rpcOver } from "./rpc-over.ts";
-import { type Backend, ScriptedChain } from "./scripted-chain.ts";
+import { type Backend, type ChainOptions, ScriptedChain } from "./scripted-chain.ts";
 import { type ContractOptions, ScriptedContract } from "./scripted-contract.ts";
 
 export const NODE_KEY = PrivateKey.generate();
 
-export interface BootOptions extends Pick<ContractOptions, "style"> {
-  readonly finalizedDepth?: number;
+export interface BootOptions extends Pick<ContractOptions, "style">, Pick<ChainOptions, "bloom" | "finalizedDepth"> {
   readonly env?: Readonly<Record<string, string>>;
   readonly lookup?: Lookup;
   /** Said to nobody without it. */
@@ -58,7 +57,8 @@ export class Boot {
 
   constructor(options: BootOptions = {}) {
     this.#options = options;
-    this.chain = new ScriptedChain({ finalizedDepth: options.finalizedDepth ?? 12 });
+    const { finalizedDepth = 12, bloom = "exact" } = options;
+    this.chain = new ScriptedChain({ finalizedDepth, bloom });
     this.contract = new ScriptedContract(this.chain, options);
     this.upstreams.set("scripted", this.chain.answer);
     this.agent = this.#open();

@@ -35,6 +35,7 @@ export function rpcOver(
     },
     nextHead: () => new Promise(() => {}),
     suspect,
+    doubt: () => {},
     pin: () => {},
     genesis: () => undefined,
     upstreams: () =>

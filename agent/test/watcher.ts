@@ -30,6 +30,7 @@ export class Watcher {
     this.trail = { final: origin(startBlock), unfinal: [] };
     this.#options = {
       ...{ contract, startBlock, signal: new AbortController().signal, now: () => (this.#ms += this.tickMs) },
+      wallMs: Date.now,
       onNotice: (notice) => this.notices.push(notice),
       knows: (event) => this.told.has(event),
     };

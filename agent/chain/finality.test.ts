@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { DrawnChain, type Whim } from "../test/drawn-chain.ts";
+import { Down } from "../test/rpc-over.ts";
+import { Watcher } from "../test/watcher.ts";
+
+describe("a long chain that one of two upstreams makes up", () => {
+  it.each([
+    ["and is followed", ["liar", "good"], 64],
+    ["and was not followed before", ["good", "liar"], 64],
+    ["where more than the usual depth is final", ["liar", "good"], 12],
+    ["where less than the usual depth is final", ["liar", "good"], 70],
+  ] as const)("%s makes nothing final, and is left again", async (_, names, depth) => {
+    const chain = new DrawnChain(...names);
+    chain.finalDepth = depth;
+    chain.draw("a1..a100");
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    const { final } = watcher.trail;
+    chain.draw("a100-b101..b300", "liar");
+    for (let i = 0; i < 3; i++) await watcher.poll();
+    expect(watcher.trail.final).toEqual(final);
+    chain.draw("a100-a101..a320", "liar", "good");
+    await watcher.polls(3);
+    expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.block("a320").hash);
+  });
+});
+
+describe("an upstream that is behind", () => {
+  it("by some minutes puts off what is final, and not what is new", async () => {
+    const chain = new DrawnChain("one", "behind");
+    chain.draw("a1..a400").draw("a1..a200", "behind");
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(200 - 64);
+    expect(watcher.trail.unfinal.at(-1)?.number).toBe(400);
+  });
+
+  it("by hours, for it reads a history of its own, puts off nothing", async () => {
+    const chain = new DrawnChain("one", "behind");
+    chain.draw("a1..a3000").draw("a1..a200", "behind");
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(3_000 - 64);
+  });
+});
+
+describe("the finalized tag", () => {
+  const claims =
+    (block: object): Whim =>
+    () => ({
+      result: { number: "0x0", hash: hash("6130"), parentHash: hash("00"), timestamp: "0x1", ...block },
+    });
+  const hash = (start: string) => `0x${start.padEnd(64, "0")}`;
+  it.each<[string, Whim]>([
+    ["tells a block far beyond the head", claims({ number: "0xffffff", hash: hash("11") })],
+    ["tells a text", () => ({ result: "0x10" })],
+    ["tells a list", () => ({ result: [] })],
+    ["tells an object without a member", () => ({ result: {} })],
+    ["tells the genesis", claims({})],
+    ["tells a block without a hash", claims({ number: "0x100", hash: null })],
+    [
+      "is not answered",
+      () => {
+        throw new Down();
+      },
+    ],
+  ])("that %s does not keep a long history from being read", async (_, whim) => {
+    const chain = new DrawnChain();
+    chain.draw("a1..a99-a100+7-a101..a1500");
+    chain.whims.set("one", (call, honest) => (call.params[0] === "finalized" ? whim(call, honest) : undefined));
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.polls(3);
+    expect(watcher.told.words).toEqual(["100.0 +7"]);
+    expect(watcher.trail.unfinal.at(-1)?.number).toBe(1_500);
+  });
+});

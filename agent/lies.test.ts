@@ -1,0 +1,358 @@
+/** What one upstream makes up, leaves out or alters, held against a whole agent. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { id as topicOf } from "ethers";
+import { afterEach, describe, expect, it } from "vitest";
+import { report } from "./agent.ts";
+import { attempt, auditAll, witnessRemovals } from "./auditing.ts";
+import { TOPIC } from "./chain/events.ts";
+import { connect } from "./chain/rpc.ts";
+import { AgentError } from "./errors.ts";
+import type { Address } from "./model.ts";
+import { Boot, type BootOptions, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
+import { RpcProxy } from "./test/rpc-proxy.ts";
+import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
+import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
+import { disputed } from "./unvouched.ts";
+import { vouchAdditions } from "./vouching.ts";
+
+const KEYS = Array.from({ length: 20 }, (_, i) => keyOf(i + 1));
+const MALLORY = keyOf(999);
+let boot: Boot;
+afterEach(() => boot.end());
+
+/** A node with twenty members before this many upstreams, the first of which is followed. */
+async function node(upstreams: number, options: BootOptions = {}): Promise<void> {
+  boot = new Boot({ ...options, finalizedDepth: 60 });
+  if (upstreams === 2) boot.upstreams.set("other", boot.chain.answer);
+  boot.grant(...KEYS);
+  boot.chain.mine(80);
+  await boot.poll();
+  // On a busy machine they are vouched for a little later.
+  await boot.until(() => boot.held().length === 20);
+}
+
+/** The node's chain under the same hashes, with a future of its own. */
+function twin(): { chain: ScriptedChain; contract: ScriptedContract } {
+  const chain = new ScriptedChain({ finalizedDepth: 60 });
+  const contract = new ScriptedContract(chain);
+  contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+  for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
+  contract.mine();
+  chain.mine(boot.chain.head - chain.head);
+  chain.reorg(0);
+  return { chain, contract };
+}
+
+/** From now on the followed upstream has a chain of its own. */
+function follow(chain: ScriptedChain, answer = chain.answer): void {
+  boot.upstreams.set("scripted", answer);
+  boot.heads.set("scripted", chain.head);
+}
+
+type Way = (truth: Backend) => Backend;
+const refusing =
+  (refused: string, error: object = { code: -32601, message: "method not found" }): Way =>
+  (truth) =>
+  (method, params) =>
+    method === refused ? { error: error as never } : truth(method, params);
+
+interface Told {
+  readonly topics: readonly string[];
+  readonly blockNumber: string;
+}
+/** What the answers to eth_getLogs hold, changed. */
+const altering =
+  (change: (log: Told) => object): Way =>
+  (truth) =>
+  async (method, params) => {
+    const outcome = await truth(method, params);
+    if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+    return { result: (outcome.result as Told[]).map(change) };
+  };
+
+/** Polls while blocks come every two seconds; second readings go on beside them. */
+async function later(polls: number): Promise<void> {
+  for (let i = 0; i < polls; i++) {
+    boot.chain.mine(1);
+    boot.clockMs += 2_000;
+    await boot.poll();
+    await sleep(2);
+  }
+}
+
+describe("one block that would take everybody away", () => {
+  it.each([1, 2])(
+    "by announcing keys, where no state can be read, takes no more than a fifth (of %i upstreams)",
+    async (upstreams) => {
+      await node(upstreams);
+      const liar = twin();
+      const announcement = topicOf("PublicKeyUpdated(address,string)");
+      for (const [i] of KEYS.entries()) {
+        liar.contract.emit(liar.contract.log([announcement, word(ownerOf(i + 1))], strings(keyOf(500 + i))));
+      }
+      liar.contract.mine();
+      follow(liar.chain, refusing("eth_call")(liar.chain.answer));
+      await boot.poll();
+      expect(boot.held().length).toBeGreaterThanOrEqual(15);
+    },
+  );
+
+  it.each([1, 2])(
+    "by granting their keys to their owners again moves no more than a fifth (of %i upstreams)",
+    async (upstreams) => {
+      await node(upstreams);
+      const before = new Set(boot.held());
+      const liar = twin();
+      for (const [i, key] of KEYS.entries()) liar.contract.grant(ownerOf(i + 1), `x-${i}`, key);
+      liar.contract.mine();
+      follow(liar.chain);
+      await boot.poll();
+      expect(boot.held().filter((peer) => before.has(peer)).length).toBeGreaterThanOrEqual(15);
+    },
+  );
+
+  it("by granting them anew, which waits for confirmations, takes no more than a fifth", async () => {
+    await node(1, { env: { GRANT_CONFIRMATIONS: "2" } });
+    const liar = twin();
+    for (const [i, key] of KEYS.entries()) {
+      liar.contract.revoke(BigInt(i + 2));
+      liar.contract.grant(ownerOf(i + 1), `m-${i}`, key, BigInt(i + 2));
+    }
+    liar.contract.mine();
+    follow(liar.chain);
+    await boot.poll();
+    expect(boot.held().length).toBeGreaterThanOrEqual(15);
+  });
+
+  it("moves all their keys to other tokens where the contract's state has it so", async () => {
+    await node(1);
+    const heirs = KEYS.map((key, i) => boot.contract.grant(ownerOf(i + 1), `x-${i}`, key));
+    boot.contract.mine();
+    await boot.poll();
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    boot.clockMs += 6_000;
+    const moved = KEYS.map((key, i) => `${key} 10.213.0.${heirs[i]}/32`).sort();
+    await boot.until(() => boot.held().join() === moved.join());
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+});
+
+describe("a head that one of two upstreams makes up", () => {
+  it.each([1, 300, 450])("with %i grants lets nobody in", async (count) => {
+    await node(2);
+    const liar = twin();
+    for (let i = 1; i < count; i++) liar.contract.grant(ownerOf(1_000 + i), `x-${i}`, keyOf(1_000 + i));
+    liar.contract.grant(ownerOf(999), "mallory", MALLORY);
+    liar.contract.mine();
+    follow(liar.chain);
+    await boot.poll();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+
+  it.each([1, 8, 9, 20])("%i blocks ahead lets nobody in, however long the other one goes on", async (ahead) => {
+    await node(2);
+    const liar = twin();
+    liar.contract.grant(ownerOf(999), "mallory", MALLORY);
+    liar.contract.mine();
+    liar.chain.mine(ahead - 1);
+    follow(liar.chain);
+    await boot.poll();
+    const loop = vouchAdditions(boot.agent, boot.signal);
+    boot.heads.set("other", boot.chain.mine(1));
+    boot.clockMs += 3_000;
+    await boot.until(() => disputed(boot.agent).length > 0);
+    boot.clockMs += 60_000;
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(MALLORY)).toEqual([false]);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+
+  it.each([5, 12, 40])(
+    "on a fork %i blocks longer, which lacks a revoke, does not bring the key back",
+    async (longer) => {
+      await node(2);
+      const liar = twin();
+      boot.contract.revoke(2n);
+      boot.contract.mine();
+      await boot.poll();
+      expect(boot.holds(keyOf(1))).toEqual([false]);
+      liar.chain.mine(1 + longer);
+      follow(liar.chain);
+      for (let i = 0; i < 3; i++) await boot.poll();
+      expect(boot.holds(keyOf(1))).toEqual([false]);
+    },
+  );
+
+  it("far beyond finality freezes nobody once it is gone", async () => {
+    await node(2);
+    const liar = twin();
+    liar.chain.mine(150);
+    follow(liar.chain);
+    await boot.poll();
+    follow(boot.chain);
+    boot.contract.grant(ownerOf(50), "bob", keyOf(50));
+    boot.contract.mine();
+    boot.chain.mine(300);
+    boot.heads.clear();
+    for (let i = 0; i < 5; i++) {
+      const error = await boot.poll();
+      if (error instanceof AgentError) report(boot.agent, error);
+    }
+    expect([...boot.agent.faults.keys()]).toEqual([]);
+    expect(boot.holds(keyOf(50))).toEqual([true]);
+  });
+});
+
+describe("a removal that one of two upstreams alters or leaves out", () => {
+  const revokeOfAnother = (log: Told) =>
+    log.topics[0] === TOPIC.revoke ? { ...log, topics: [TOPIC.revoke, word(999n)] } : log;
+  const toItsOwner = (log: Told) => {
+    const [event, from, , id] = log.topics;
+    return event === TOPIC.transfer ? { ...log, topics: [event, from, from, id] } : log;
+  };
+  it.each<[string, ChainOptions["bloom"], (log: Told) => object]>([
+    ["a revoke that is told of another token, where blooms are full", "full", revokeOfAnother],
+    ["a revoke that is told of another token, where there are no blooms", "none", revokeOfAnother],
+    ["a transfer that is told to go back to its owner", "exact", toItsOwner],
+  ])("is carried out within seconds: %s", async (_, bloom = "exact", change) => {
+    await node(2, { bloom });
+    follow(boot.chain, altering(change)(boot.chain.answer));
+    if (change === revokeOfAnother) boot.contract.revoke(2n);
+    else boot.contract.transfer(2n, ownerOf(70));
+    boot.contract.mine();
+    await later(4);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("is carried out within seconds: a revoke that is left out, with the bloom that has it", async () => {
+    await node(2);
+    const blank: Way = (truth) => async (method, params) => {
+      const outcome = await truth(method, params);
+      if (method === "eth_getLogs") return { result: [] };
+      if (!method.startsWith("eth_getBlock") || !("result" in outcome) || outcome.result === null) return outcome;
+      return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
+    };
+    follow(boot.chain, blank(boot.chain.answer));
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await later(4);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("is nobody else's: a revoke that the second one tells of another token", async () => {
+    await node(2);
+    boot.upstreams.set("other", altering((log) => ({ ...log, topics: [log.topics[0], word(3n)] }))(boot.chain.answer));
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await later(8);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+});
+
+describe("the place of a log that an upstream makes up", () => {
+  it("is refused beyond 2^31, and does not spoil the database", async () => {
+    await node(1);
+    const change = (log: Told) => (log.topics[0] === TOPIC.grant ? { ...log, logIndex: "0xfffffffff" } : log);
+    boot.contract.grant(ownerOf(50), "bob", keyOf(50));
+    boot.contract.mine();
+    follow(boot.chain, altering(change)(boot.chain.answer));
+    await later(2);
+    boot.chain.mine(80);
+    await later(2);
+    await boot.restart();
+    expect(boot.agent.savedLedger).toBeDefined();
+  });
+});
+
+describe("a revoke that all logs leave out", () => {
+  const untold: Way = (truth) => (method, params) =>
+    method === "eth_getLogs" ? { result: [] } : truth(method, params);
+  /** For a second it has neither the head nor its state. */
+  const lagging: Way = (truth) => {
+    const untilMs = performance.now() + 1_000;
+    return (method, params) => {
+      const asksTip = JSON.stringify(params).includes(boot.chain.hashOf(boot.chain.head));
+      if (performance.now() > untilMs || !asksTip) return truth(method, params);
+      return { error: { code: -32000, message: "header not found" } };
+    };
+  };
+  it.each<[string, Way]>([
+    ["cannot read state", refusing("eth_call")],
+    ["is a block behind", lagging],
+    ["tells the same", (truth) => truth],
+  ])(
+    "is carried out by a full audit where the other upstream %s",
+    async (_, way) => {
+      await node(2);
+      follow(boot.chain, untold(boot.chain.answer));
+      boot.upstreams.set("other", untold(way(boot.chain.answer)));
+      boot.contract.revoke(2n);
+      boot.contract.mine();
+      await boot.poll();
+      await auditAll(boot.agent, boot.signal);
+      expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    },
+    20_000,
+  );
+});
+
+describe("a first start", () => {
+  it("comes to an end where grants go on and one of two upstreams cannot read state", async () => {
+    boot = new Boot();
+    boot.upstreams.set("other", refusing("eth_call")(boot.chain.answer));
+    boot.grant(keyOf(1));
+    for (let i = 0; i < 6; i++) {
+      boot.contract.grant(ownerOf(10 + i), `m-${i}`, keyOf(10 + i));
+      boot.contract.mine();
+      await boot.poll();
+      boot.clockMs += 2_000;
+    }
+    expect(boot.agent.isCaughtUp).toBe(true);
+  });
+});
+
+describe("an only upstream that comes to serve another network, where the contract is as well", () => {
+  it("takes nobody away", async () => {
+    const granted = () => {
+      const chain = new ScriptedChain({ finalizedDepth: 12 });
+      const contract = new ScriptedContract(chain);
+      contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+      for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
+      contract.mine();
+      chain.mine(30);
+      return { chain, contract };
+    };
+    const { chain, contract } = granted();
+    await using proxy = await RpcProxy.open(chain.answer);
+    const expected = { chainId: 31_337, contract: contract.address as Address };
+    boot = new Boot({
+      over: { rpc: () => connect({ urls: [proxy.url()], expect: expected }), contract: contract.address },
+    });
+    await boot.poll();
+    expect(boot.held()).toHaveLength(20);
+
+    const other = new ScriptedChain({ seed: "other", chainId: 84_532, finalizedDepth: 12 });
+    new ScriptedContract(other);
+    other.mine(500);
+    proxy.backend = other.answer;
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    for (let i = 0; i < 6; i++) {
+      const error = await boot.poll();
+      if (error instanceof AgentError) report(boot.agent, error);
+      await attempt(boot.agent, boot.signal, () => auditAll(boot.agent, boot.signal));
+      boot.clockMs += 6_000;
+      await sleep(600);
+    }
+    expect(boot.held()).toHaveLength(20);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  }, 20_000);
+});
