@@ -90,6 +90,8 @@ export interface Agent extends Parts {
   arrivedMs: number | undefined;
   followedMs: number | undefined;
   auditRepairs: number;
+  /** Tokens that an audit of this process took away, by state alone. */
+  readonly auditedOut: Set<TokenId>;
 
   // --- what the device holds
   /** Peers as they were last applied. */
@@ -197,6 +199,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     arrivedMs: undefined,
     followedMs: undefined,
     auditRepairs: 0,
+    auditedOut: new Set(),
     running: new Map(),
     inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     unasked: new Set(),

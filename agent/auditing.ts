@@ -154,7 +154,20 @@ async function finalAdditions(
   if (ids.length === 0 || final.number < 0) return [];
   const more = (states: States) => differences(settled, states, final, true);
   const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
-  return seconded(agent, found, final, more, signal);
+  return seconded(
+    agent,
+    found.filter((repair) => mayReturn(agent, repair)),
+    final,
+    more,
+    signal,
+  );
+}
+
+/** What an only upstream's state may be too old to know: a token that its logs have revoked. What an audit took, it brings back. */
+function mayReturn({ rpc, ledger, auditedOut }: Agent, { tokenId }: Observed): boolean {
+  const known = token(ledger.settled, tokenId);
+  const wasRevoked = known !== undefined && !known.active && known.grantedAt !== undefined;
+  return !wasRevoked || auditedOut.has(tokenId) || rpc.upstreams().filter(({ healthy }) => healthy).length > 1;
 }
 
 /** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
@@ -174,6 +187,7 @@ function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal)
   // A reorg has taken the block that was read: the next audit reads another one.
   if (observed.touched.size === 0) return 0;
   take(agent, observed);
+  for (const one of repairs) if (isRemoval(one)) agent.auditedOut.add(one.tokenId);
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });

@@ -303,6 +303,34 @@ describe("a revoke that all logs leave out", () => {
   );
 });
 
+describe("the only upstream's state", () => {
+  it("does not bring back whom its logs have revoked, for it may be an old one", async () => {
+    await node(1);
+    const before = `0x${boot.chain.head.toString(16)}`;
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await boot.poll();
+    boot.lie((method, params, truth) => truth(method, method === "eth_call" ? [params[0], before] : params));
+    boot.chain.mine(80);
+    await later(3);
+    await auditAll(boot.agent, boot.signal);
+    await boot.poll();
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("brings back whom it took away by mistake", async () => {
+    await node(1);
+    follow(boot.chain, refusing("eth_call", { code: 3, message: "execution reverted" })(boot.chain.answer));
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.held()).toHaveLength(15);
+    boot.lie();
+    boot.chain.mine(80);
+    await later(3);
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.held()).toHaveLength(20);
+  });
+});
+
 describe("a first start", () => {
   it("comes to an end where grants go on and one of two upstreams cannot read state", async () => {
     boot = new Boot();

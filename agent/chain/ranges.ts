@@ -5,11 +5,12 @@
  */
 import { scheduler } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
+import { byNumber, type Contract, isTooMuch } from "./block-logs.ts";
 import type { RawLog } from "./log-list.ts";
-import { headOf, logs } from "./questions.ts";
+import { blockByNumber, headOf, logs } from "./questions.ts";
 import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
 import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
-import { type Contract, hasWitness } from "./tip.ts";
+import { hasWitness } from "./tip.ts";
 
 /** Asks for the logs of the blocks `from` to `to`; `not` asks another upstream than this one, where there is one. */
 export type AskRange = (from: number, to: number, not?: string) => Promise<Answer<readonly RawLog[]>>;
@@ -190,7 +191,11 @@ export function rangeAsker(
   const isAlone = !hasWitness(rpc, upstream);
   const ask = async (fromBlock: number, toBlock: number, choice: Choice, within?: { readonly deadlineMs: number }) => {
     const question = { ...logs({ address, topics, fromBlock, toBlock }), ...within };
-    const answer = await rpc.ask(question, { ...choice, signal });
+    const answer = await rpc.ask(question, { ...choice, signal }).catch(async (error: unknown) => {
+      if (fromBlock !== toBlock || !isTooMuch(error)) throw error;
+      const { value: block } = await rpc.ask(blockByNumber(fromBlock), { ...choice, signal });
+      return byNumber(rpc, { address, topics }, block, { ...choice, signal });
+    });
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);
     return answer;
   };

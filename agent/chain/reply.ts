@@ -111,6 +111,15 @@ export function isErrorReply(reply: unknown): boolean {
   return isRecord(reply) && isRecord(reply["error"]);
 }
 
+/** More than we take of one reply. */
+export function oversize(limitBytes: number): Trouble {
+  return new Trouble("oversize", `over ${limitBytes} bytes`);
+}
+
+export function isOversize(problem: string): boolean {
+  return /^over [0-9]+ bytes$/.test(problem);
+}
+
 /** Whether trouble was told by a status that blames the question and not the server. */
 export function blamesQuestion(problem: string): boolean {
   return /^HTTP 4[0-9]{2}\b/.test(problem);

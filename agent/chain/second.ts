@@ -3,6 +3,7 @@
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
 import type { AccessEvent, Advance, Block, BlockRef } from "../model.ts";
+import { byNumber, logsOfBlock } from "./block-logs.ts";
 import { denies, usesBlooms } from "./bloom.ts";
 import { afterReading, type Doubt, dueNow } from "./doubts.ts";
 import { decodeLogs, inOrder, subjectOf } from "./events.ts";
@@ -14,7 +15,7 @@ import { blockByNumber } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
-import { byNumber, hasWitness, logsOfBlock } from "./tip.ts";
+import { hasWitness } from "./tip.ts";
 import { conflict, tipOf, type Walk } from "./walk.ts";
 
 /** What was read again; without `to` no block becomes final by it. */

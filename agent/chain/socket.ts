@@ -1,7 +1,7 @@
 /** JSON-RPC over one WebSocket: requests matched by id, subscription notices passed on, reconnected on demand. */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
-import { type Read, Trouble } from "./reply.ts";
+import { oversize, type Read, Trouble } from "./reply.ts";
 import {
   authorizationOf,
   MAX_REPLY_BYTES,
@@ -175,7 +175,7 @@ function dial(url: URL, headers: Record<string, string>, events: SocketEvents, g
 }
 
 function troubleOf({ code = "" }: NodeJS.ErrnoException): Trouble {
-  if (code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") return new Trouble("oversize", `over ${MAX_REPLY_BYTES} bytes`);
+  if (code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") return oversize(MAX_REPLY_BYTES);
   if (code.startsWith("WS_ERR")) return new Trouble("malformed", "it breaks the WebSocket protocol");
   return new Trouble("connect", `connection failed (${/^[A-Z0-9_]{1,40}$/.test(code) ? code : "unknown"})`);
 }

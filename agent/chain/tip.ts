@@ -1,31 +1,12 @@
 /** The logs of one block near the head, pinned by its hash and held against its bloom. */
 import { AgentError } from "../errors.ts";
-import type { Address, Block, BlockRef, Hash } from "../model.ts";
+import type { Block } from "../model.ts";
+import { byNumber, type Contract, type Habits, logsOfBlock } from "./block-logs.ts";
 import { denies, emptiness, usesBlooms } from "./bloom.ts";
 import { decodeLogs, isInvalid } from "./events.ts";
 import type { RawLog } from "./log-list.ts";
-import { logs } from "./questions.ts";
 import { contradiction } from "./ranges.ts";
-import { Moved } from "./route.ts";
-import { type Answer, type Choice, type Rpc, RpcError, refusesForm } from "./rpc.ts";
-
-export interface Contract {
-  readonly address: Address;
-  readonly topics: readonly Hash[];
-}
-
-/** What is learned of the chain and of its upstreams on the way. */
-export interface Habits {
-  /** How often in a row each upstream refused to filter by block hash. */
-  readonly refusals: Map<string, number>;
-  hasBlooms: boolean;
-}
-
-/** For the tip: state-like haste, not that of a range. */
-const TIP_MS = 3_000;
-/** So often in a row a filter by hash is refused before it is tried only now and then. */
-const REFUSALS = 3;
-const RETRY_BLOCKS = 64;
+import type { Answer, Choice, Rpc } from "./rpc.ts";
 
 /**
  * An answer that the bloom speaks against is asked for once more, of another upstream where there is one, and that one
@@ -80,47 +61,6 @@ export async function logsAtTip(
   function ask(choice: Choice) {
     return logsOfBlock(rpc, contract, block, choice, habits);
   }
-}
-
-/** Pinned by hash, or by number and checked where an upstream knows no such filter. */
-export async function logsOfBlock(
-  rpc: Rpc,
-  contract: Contract,
-  block: BlockRef,
-  choice: Choice,
-  habits: Habits,
-): Promise<Answer<readonly RawLog[]>> {
-  const { refusals } = habits;
-  const filter = { address: contract.address, topics: contract.topics };
-  const upstream = choice.only ?? "";
-  if ((refusals.get(upstream) ?? 0) < REFUSALS || block.number % RETRY_BLOCKS === 0) {
-    try {
-      const answer = await rpc.ask({ ...logs({ ...filter, blockHash: block.hash }), deadlineMs: TIP_MS }, choice);
-      refusals.delete(upstream);
-      const isElsewhere = answer.value.some(({ blockNumber }) => blockNumber !== block.number);
-      if (isElsewhere) throw new Moved("logs of another number");
-      return answer;
-    } catch (error) {
-      // An upstream that lacks the block would answer a range with nothing at all.
-      const isRefused = error instanceof RpcError ? error.kind !== "absent" : refusesForm(error);
-      if (!isRefused) throw error;
-      refusals.set(upstream, (refusals.get(upstream) ?? 0) + 1);
-    }
-  }
-  return byNumber(rpc, contract, block, choice);
-}
-
-/** Held to the hash. */
-export async function byNumber(
-  rpc: Rpc,
-  { address, topics }: Contract,
-  block: BlockRef,
-  choice: Choice,
-): Promise<Answer<readonly RawLog[]>> {
-  const range = { address, topics, fromBlock: block.number, toBlock: block.number };
-  const answer = await rpc.ask({ ...logs(range), deadlineMs: TIP_MS }, choice);
-  if (answer.value.some(({ blockHash }) => blockHash !== block.hash)) throw new Moved("logs of another block");
-  return answer;
 }
 
 /** Why an answer is not simply believed. */

@@ -2,7 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { createGunzip } from "node:zlib";
-import { isErrorReply, parseJson, parseReply, type Read, Trouble } from "./reply.ts";
+import { isErrorReply, oversize, parseJson, parseReply, type Read, Trouble } from "./reply.ts";
 
 /** What carries requests to one upstream; over HTTP here, over a WebSocket in `socket.ts`. */
 export interface Transport {
@@ -157,7 +157,6 @@ export function refusalOf(status: number, retryAfter: string | undefined): Troub
 type Growing = () => Promise<unknown>;
 
 async function bodyOf(response: IncomingMessage, limit: number, growing: Growing): Promise<Buffer> {
-  const oversize = () => new Trouble("oversize", `over ${limit} bytes`);
   const encoding = response.headers["content-encoding"]?.toLowerCase() ?? "identity";
   if (!["identity", "", "gzip", "x-gzip"].includes(encoding)) {
     response.destroy();
@@ -165,7 +164,7 @@ async function bodyOf(response: IncomingMessage, limit: number, growing: Growing
   }
   if (Number(response.headers["content-length"] ?? 0) > limit) {
     response.destroy();
-    throw oversize();
+    throw oversize(limit);
   }
   return new Promise((resolve, reject) => {
     const inflate = encoding.endsWith("gzip") ? createGunzip() : undefined;
@@ -181,7 +180,7 @@ async function bodyOf(response: IncomingMessage, limit: number, growing: Growing
     const take = (chunk: Buffer) => {
       const isGrowing = inflated <= LARGE_BYTES && inflated + chunk.length > LARGE_BYTES;
       inflated += chunk.length;
-      if (inflated > limit) return fail(oversize());
+      if (inflated > limit) return fail(oversize(limit));
       chunks.push(chunk);
       if (isGrowing) growing().then(() => (inflate ?? response).resume(), fail);
       if (isGrowing) (inflate ?? response).pause();
@@ -190,7 +189,7 @@ async function bodyOf(response: IncomingMessage, limit: number, growing: Growing
     // Counted on both sides: a gzip stream may inflate to gigabytes, and an endless one to nothing.
     response.on("data", (chunk: Buffer) => {
       wire += chunk.length;
-      if (wire > limit) fail(oversize());
+      if (wire > limit) fail(oversize(limit));
     });
     response.once("error", fail);
     if (inflate === undefined) response.on("data", take).once("end", finish);

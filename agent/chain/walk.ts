@@ -1,5 +1,6 @@
 /** What one poll works on, what following remembers between polls, and how both move with every step that is told. */
 import { type AccessEvent, type Address, type Advance, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
+import type { Contract, Habits } from "./block-logs.ts";
 import type { Doubt } from "./doubts.ts";
 import { isInvalid, subjectOf } from "./events.ts";
 import { type Finality, newFinality } from "./finality.ts";
@@ -7,7 +8,6 @@ import type { Heads } from "./heads.ts";
 import { newReach, type Reach } from "./reach.ts";
 import type { Rpc } from "./rpc.ts";
 import type { Second } from "./second.ts";
-import type { Contract, Habits } from "./tip.ts";
 
 export interface FollowOptions {
   readonly contract: Address;

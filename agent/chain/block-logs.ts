@@ -1,0 +1,102 @@
+/** The logs of one block, by whatever question an upstream answers. */
+import { AgentError } from "../errors.ts";
+import { type Address, AFTER_LOGS, type BlockRef, type Hash, ZERO_HASH } from "../model.ts";
+import type { RawLog } from "./log-list.ts";
+import { logs } from "./questions.ts";
+import { isOversize } from "./reply.ts";
+import { Moved } from "./route.ts";
+import { type Answer, type Choice, type Rpc, RpcError, refusesForm } from "./rpc.ts";
+
+export interface Contract {
+  readonly address: Address;
+  readonly topics: readonly Hash[];
+}
+
+/** What is learned of the chain and of its upstreams on the way. */
+export interface Habits {
+  /** How often in a row each upstream refused to filter by block hash. */
+  readonly refusals: Map<string, number>;
+  hasBlooms: boolean;
+}
+
+/** For the tip: state-like haste, not that of a range. */
+const TIP_MS = 3_000;
+/** So often in a row a filter by hash is refused before it is tried only now and then. */
+const REFUSALS = 3;
+const RETRY_BLOCKS = 64;
+
+/** Pinned by hash, or by number and checked where an upstream knows no such filter. */
+export async function logsOfBlock(
+  rpc: Rpc,
+  contract: Contract,
+  block: BlockRef,
+  choice: Choice,
+  { refusals }: Habits,
+): Promise<Answer<readonly RawLog[]>> {
+  const filter = { address: contract.address, topics: contract.topics };
+  const upstream = choice.only ?? "";
+  if ((refusals.get(upstream) ?? 0) < REFUSALS || block.number % RETRY_BLOCKS === 0) {
+    try {
+      const answer = await rpc.ask({ ...logs({ ...filter, blockHash: block.hash }), deadlineMs: TIP_MS }, choice);
+      refusals.delete(upstream);
+      const isElsewhere = answer.value.some(({ blockNumber }) => blockNumber !== block.number);
+      if (isElsewhere) throw new Moved("logs of another number");
+      return answer;
+    } catch (error) {
+      // An upstream that lacks the block would answer a range with nothing at all.
+      const isRefused = error instanceof RpcError ? error.kind !== "absent" : refusesForm(error);
+      if (!isRefused) throw error;
+      refusals.set(upstream, (refusals.get(upstream) ?? 0) + 1);
+    }
+  }
+  return byNumber(rpc, contract, block, choice);
+}
+
+/** Held to the hash; kind by kind where all of them are more than a reply may hold. */
+export async function byNumber(
+  rpc: Rpc,
+  { address, topics }: Contract,
+  block: BlockRef,
+  choice: Choice,
+): Promise<Answer<readonly RawLog[]>> {
+  const range = { address, topics, fromBlock: block.number, toBlock: block.number };
+  try {
+    const answer = await rpc.ask({ ...logs(range), deadlineMs: TIP_MS }, choice);
+    if (answer.value.some(({ blockHash }) => blockHash !== block.hash)) throw new Moved("logs of another block");
+    return answer;
+  } catch (error) {
+    if (topics.length > 1 && isTooMuch(error)) return kindByKind(rpc, { address, topics }, block, choice);
+    // A provider's own limit may be a passing one.
+    if (!isTooLong(error)) throw error;
+    return { value: topics.map((topic) => unreadable(address, topic, block)), upstream: choice.only ?? "" };
+  }
+}
+
+/** More bytes than we take, or more logs than the provider gives. */
+export function isTooMuch(error: unknown): boolean {
+  return isTooLong(error) || (error instanceof RpcError && error.kind === "limited");
+}
+
+function isTooLong(error: unknown): boolean {
+  return error instanceof AgentError && error.fault.code === "chain.reply-refused" && isOversize(error.fault.problem);
+}
+
+async function kindByKind(rpc: Rpc, { address, topics }: Contract, block: BlockRef, choice: Choice) {
+  const found: RawLog[] = [];
+  let upstream = "";
+  for (const topic of topics) {
+    const answer = await byNumber(rpc, { address, topics: [topic] }, block, choice);
+    found.push(...answer.value);
+    upstream ||= answer.upstream;
+  }
+  return { value: found, upstream };
+}
+
+/**
+ * Stands for logs of one kind that nobody gives us, behind all others of the block: it has no topic but its event's, and so
+ * counts as one that does not decode. A megabyte in an event must not keep the next revoke from being read.
+ */
+function unreadable(address: Address, topic: Hash, { number, hash }: BlockRef): RawLog {
+  const place = { blockNumber: number, blockHash: hash, transactionHash: ZERO_HASH };
+  return { address, topics: [topic], data: "0x", ...place, logIndex: AFTER_LOGS - 1 - Number(BigInt(topic) % 1_000n) };
+}
