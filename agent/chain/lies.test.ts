@@ -199,6 +199,31 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.follower.figures.rereads).toBe(rereads);
   });
 
+  it("with the bloom that has them are found within seconds, by one question to another upstream", async () => {
+    const chain = new DrawnChain("bad", "good");
+    const watcher = await followed(chain);
+    chain.whims.set("bad", (call, honest) => {
+      const outcome = honest();
+      if (asksLogs(call)) return { result: [] };
+      if (!call.method.startsWith("eth_getBlock") || !("result" in outcome)) return outcome;
+      return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
+    });
+    chain.whims.set("good", (call) => {
+      if (asksLogs(call)) throw new Down();
+      return undefined;
+    });
+    chain.draw("a10-a11+7-a12-a13");
+    await watcher.poll();
+    chain.calls.length = 0;
+    watcher.tickMs = 2_000;
+    await watcher.polls(5);
+    expect(watcher.told.words).toEqual([]);
+    expect(new Set(chain.calls.filter(asksLogs).map(({ upstream }) => upstream))).toEqual(new Set(["good"]));
+    chain.whims.delete("good");
+    await watcher.polls(5);
+    expect(watcher.told.words).toEqual(["11.0 +7"]);
+  });
+
   it("of a fork that was gone over to are looked for as well", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);

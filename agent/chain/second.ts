@@ -44,8 +44,7 @@ export function begin(walk: Walk, target: Target | undefined): void {
   const doubts = dueNow(follower.doubts, tipOf(trail).number, options.now());
   if (second.doubts === undefined && doubts.length > 0 && upstream !== undefined) {
     follower.doubts = follower.doubts.filter((doubt) => !doubts.includes(doubt));
-    const blocks = doubts.map(({ block }) => block);
-    second.doubts = { doubts, running: run(doubtful(walk, upstream, blocks)) };
+    second.doubts = { doubts, running: run(doubtful(walk, upstream, doubts)) };
   }
   if (target === undefined || second.final !== undefined || !isDue(finality, target.head)) return;
   second.final = run(finalNow(walk, target));
@@ -134,12 +133,17 @@ function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
 /** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
 const SINGLY = 4;
 
-async function doubtful(walk: Walk, upstream: string, blocks: readonly BlockRef[]): Promise<Reading | undefined> {
+async function doubtful(walk: Walk, upstream: string, doubts: readonly Doubt[]): Promise<Reading | undefined> {
   const { rpc, contract, options, follower } = walk;
+  const blocks = doubts.map(({ block }) => block);
   const [first, last] = [blocks.at(0), blocks.at(-1)];
-  return byTwo(walk, upstream, async (choice, ask) => {
-    if (blocks.length > SINGLY && first !== undefined && last !== undefined) {
-      return inRange(walk, first.number, last.number, ask);
+  // Who told of them has nothing to add: one question to another upstream, for all of them.
+  const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
+  const choices = isSeconded ? [{ not: upstream }] : undefined;
+  return byTwo(walk, upstream, choices, async (choice, ask) => {
+    if ((isSeconded || blocks.length > SINGLY) && first !== undefined && last !== undefined) {
+      const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
+      return inRange(walk, first.number, last.number, isSeconded ? askOther : ask);
     }
     follower.figures.rereads += blocks.length;
     const asking = { ...choice, signal: options.signal };
@@ -176,7 +180,7 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
     return undefined;
   }
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
-  const reading = await byTwo(walk, upstream, async (_, ask) => {
+  const reading = await byTwo(walk, upstream, undefined, async (_, ask) => {
     const logs = await inRange(walk, trail.final.number + 1, to.number, ask);
     const isFitting = logs.every(({ blockNumber, blockHash }) => (hashes.get(blockNumber) ?? blockHash) === blockHash);
     if (!isFitting) throw new Moved("logs of other blocks");
@@ -186,17 +190,18 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
 }
 
 /**
- * By the upstream that we follow and by another one where there is one: whichever left something out, the other may not
- * have. Undefined where both fail.
+ * By the upstream that we follow and by another one where there is one, unless told by whom: whichever left something out,
+ * the other may not have. Undefined where both fail.
  */
 async function byTwo(
   walk: Walk,
   upstream: string,
+  by: readonly Choice[] | undefined,
   read: (choice: Choice, ask: AskRange) => Promise<readonly RawLog[]>,
 ): Promise<Reading | undefined> {
   const { rpc, contract, options } = walk;
   const { signal } = options;
-  const choices = hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}];
+  const choices = by ?? (hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}]);
   const readings = await Promise.allSettled(
     choices.map((choice) => read(choice, rangeAsker(rpc, contract, upstream, signal, "not" in choice))),
   );
