@@ -114,8 +114,8 @@ verb_build() { build_images; }
 
 verb_deploy() {
   local started=$SECONDS
-  verb_setup
   build_images
+  verb_setup
   describe_deployment
   if [ -n "$dry_run" ]; then
     say "would: start ${nodes[*]} ${devnet:+devnet }${rest[*]} and wait until they are healthy"

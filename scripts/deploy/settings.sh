@@ -29,7 +29,10 @@ settle() {
   list_services "${node_count:-2}"
 }
 
+# as_in <deployment>: with its nodes and its RPC URL; an admin token that was replaced since stays replaced.
 as_in() {
+  [ ! -s "$STATE/$1/rpc_url" ] || secret rpc_url "$(cat "$STATE/$1/rpc_url")"
+  sed -i "s/^SECRETS_SUM=.*/SECRETS_SUM=$(secrets_sum)/" "$STATE/$1/env"
   devnet=$(remembered DEPLOYED_DEVNET "$1")
   list_services "$(remembered DEPLOYED_NODES "$1")"
 }
@@ -45,13 +48,14 @@ wireguard_port() { echo $((51820 + $1)); }
 http_port() { echo $((8080 + $1 + ($1 > 1))); } # 8082 is the dashboard's
 
 rpc_url() {
-  if [ -n "$devnet" ]; then
-    echo http://devnet:8545
-  elif [ -n "$(setting RPC_URL_FILE)" ]; then
-    cat "$(setting RPC_URL_FILE)"
-  else
-    setting RPC_URL
-  fi
+  if [ -n "$devnet" ]; then echo http://devnet:8545; else secret_setting RPC_URL; fi
+}
+
+# secret_setting <setting>: from the file that its _FILE twin names, else as it is set.
+secret_setting() {
+  local file
+  file=$(setting "$1_FILE")
+  if [ -n "$file" ]; then cat "$file"; else setting "$1"; fi
 }
 
 # secret <name> <value>: a value that is given is written where it differs; one that is not is made once and kept.
@@ -69,6 +73,8 @@ secret() {
   chown "$AGENT_UID" "$file.new" 2>/dev/null || chmod 0644 "$file.new"
   mv "$file.new" "$file"
 }
+
+secrets_sum() { cat "$SECRETS/rpc_url" "$SECRETS/admin_token" | sha256sum | cut -c 1-16; }
 
 # Every setting that docker-compose.yml reads; no secret is among them.
 compose_settings() {
@@ -104,12 +110,14 @@ describe_deployment() {
     echo "DEPLOYED_DEVNET=$devnet"
     echo "DEPLOYED_NODES=$node_count"
     echo "SECRETS_DIR=$SECRETS"
-    # A new URL starts the nodes anew: the file itself is not part of what compose compares.
-    echo "RPC_URL_SUM=$(sha256sum <"$SECRETS/rpc_url" | cut -c 1-16)"
+    # A new URL or token starts the nodes anew: the files themselves are not part of what compose compares.
+    echo "SECRETS_SUM=$(secrets_sum)"
     echo "DASHBOARD_NODES=$(IFS=, && echo "${dashboard[*]}")"
     echo "DEVNET_NODES=$(IFS=, && echo "${grants[*]}")"
     image_settings
   } >"$to/env"
+  # Whoever goes back to this deployment needs it too.
+  cp -p "$SECRETS/rpc_url" "$to/"
 }
 
 # node-c and those behind it, in the terms of docker-compose.yml: its shared parts, repeated here by sed.

@@ -1,0 +1,83 @@
+/** scripts/deploy-docker.sh against an engine made of files (test/engine): what it starts, keeps, restores and says. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { run } from "./lab/command.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+vi.setConfig({ testTimeout: 60_000 });
+
+let here: string;
+beforeEach(() => {
+  here = mkdtempSync(join(tmpdir(), "dstack-vpn-deploy-"));
+  for (const part of ["running", "ready"]) mkdirSync(join(here, part));
+});
+afterEach(() => rmSync(here, { recursive: true }));
+
+const SETTINGS = { NETWORK: "base", RPC_URL: "https://first.example", ADMIN_TOKEN: "first-token" };
+
+/** Runs to its end and gives what it said. @throws with that where it fails */
+function deployDocker(words: string, settings: Readonly<Record<string, string>> = {}): Promise<string> {
+  return run([join(ROOT, "scripts/deploy-docker.sh"), ...words.split(" ")], {
+    env: {
+      ...{ PATH: `${join(ROOT, "agent/test/engine")}:${process.env["PATH"]}`, ENGINE: here, DEPLOY_DIR: here },
+      ...{ BASE: "base", RUNTIME: "runtime", HEALTHY_WITHIN: "1" },
+      ...SETTINGS,
+      ...settings,
+    },
+    deadlineMs: 50_000,
+  });
+}
+
+/** The secrets that a container started with, after the sum of its settings. */
+const started = (service: string) =>
+  readFileSync(join(here, "running", service), "utf8")
+    .trimEnd()
+    .split("\n")
+    .slice(1);
+
+// Its preflight wants the device, which it checks for itself and not through the engine.
+const canDeploy = existsSync("/dev/net/tun") || process.env["CI"] === "true";
+describe.skipIf(!canDeploy)("deploy", () => {
+  it("is done with once everything is healthy, and changes nothing when it is repeated", async () => {
+    expect(await deployDocker("deploy")).toMatch(/node-a is healthy[\s\S]*deployed in/);
+    expect(started("node-b")).toEqual(["https://first.example", "first-token"]);
+    expect(await deployDocker("deploy")).toContain("nothing has changed");
+  });
+
+  it("goes back to the RPC URL before, when the nodes cannot do with a new one", async () => {
+    await deployDocker("deploy");
+    await expect(deployDocker("deploy", { RPC_URL: "https://dead.example" })).rejects.toThrow(
+      "the earlier deployment runs again",
+    );
+    expect(started("node-a")).toEqual(["https://first.example", "first-token"]);
+  });
+
+  it("gives the nodes a new admin token, also where nothing else has changed", async () => {
+    await deployDocker("deploy");
+    await deployDocker("deploy", { ADMIN_TOKEN: "second-token" });
+    for (const node of ["node-a", "node-b"]) expect(started(node)).toEqual(["https://first.example", "second-token"]);
+  });
+
+  it("keeps a new admin token when it goes back: who replaced it did not trust the old one", async () => {
+    await deployDocker("deploy");
+    const both = { RPC_URL: "https://dead.example", ADMIN_TOKEN: "second-token" };
+    await expect(deployDocker("deploy", both)).rejects.toThrow("the earlier deployment runs again");
+    for (const node of ["node-a", "node-b"]) expect(started(node)).toEqual(["https://first.example", "second-token"]);
+    expect(await deployDocker("deploy", { ADMIN_TOKEN: "second-token" })).toContain("nothing has changed");
+  });
+});
+
+describe.skipIf(!canDeploy)("rollback", () => {
+  it("brings back the RPC URL of the deployment before, and again that of the one after", async () => {
+    await deployDocker("deploy");
+    await deployDocker("deploy", { RPC_URL: "https://second.example" });
+    await deployDocker("rollback");
+    expect(started("node-a")[0]).toBe("https://first.example");
+    await deployDocker("rollback");
+    expect(started("node-a")[0]).toBe("https://second.example");
+  });
+});
