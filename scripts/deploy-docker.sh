@@ -106,7 +106,7 @@ lock() {
 
 verb_setup() {
   [ -d "$SECRETS" ] || act mkdir -m 0700 "$SECRETS"
-  secret admin_token "$(setting ADMIN_TOKEN)"
+  secret admin_token "$(secret_setting ADMIN_TOKEN)"
   secret rpc_url "$(rpc_url)"
 }
 

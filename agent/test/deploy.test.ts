@@ -71,6 +71,31 @@ describe.skipIf(!canDeploy)("deploy", () => {
   });
 });
 
+describe("setup", () => {
+  const secret = (name: string) => readFileSync(join(here, ".secrets", name), "utf8").trim();
+  const file = (name: string, text: string) => {
+    writeFileSync(join(here, name), text);
+    return join(here, name);
+  };
+
+  it.each(["", " --devnet"])("takes the admin token from the file that ADMIN_TOKEN_FILE names%s", async (flag) => {
+    await deployDocker(`setup${flag}`, { ADMIN_TOKEN: "", ADMIN_TOKEN_FILE: file("token", "token-of-a-file\n") });
+    expect(secret("admin_token")).toBe("token-of-a-file");
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    ["a chain without a contract", { NETWORK: "", CHAIN_ID: "10" }, "CONTRACT_ADDRESS in .env: chain 10 has no preset"],
+    ["a network that nobody knows", { NETWORK: "bass" }, "NETWORK in .env: base, base-sepolia or devnet"],
+    ["a contract that is no address", { CONTRACT_ADDRESS: "0x12" }, "CONTRACT_ADDRESS in .env as an address"],
+    ["a file that is not there", { ADMIN_TOKEN: "", ADMIN_TOKEN_FILE: "/nowhere" }, "the file that ADMIN_TOKEN_FILE"],
+    ["an empty file", { RPC_URL: "", RPC_URL_FILE: "/dev/null" }, "the file that RPC_URL_FILE names"],
+    ["a secret that is given twice", { ADMIN_TOKEN_FILE: "/etc/hostname" }, "one of ADMIN_TOKEN and ADMIN_TOKEN_FILE"],
+  ])("refuses %s, and writes nothing", async (_what, settings, says) => {
+    await expect(deployDocker("setup", settings)).rejects.toThrow(says);
+    expect(existsSync(join(here, ".secrets"))).toBe(false);
+  });
+});
+
 describe.skipIf(!canDeploy)("rollback", () => {
   it("brings back the RPC URL of the deployment before, and again that of the one after", async () => {
     await deployDocker("deploy");

@@ -9,11 +9,7 @@ may_grant() {
   return 1
 }
 
-signing_key() {
-  local file
-  file=$(setting CONTRACT_PRIVATE_KEY_FILE)
-  if [ -n "$file" ]; then cat "$file"; else setting CONTRACT_PRIVATE_KEY; fi
-}
+signing_key() { secret_setting CONTRACT_PRIVATE_KEY; }
 
 # Grants each node that waits for a token, and waits for it. The key goes in by standard input: no argument, no
 # environment and no file of a container holds it.

@@ -29,24 +29,38 @@ check_docker() {
 }
 
 check_settings() {
+  check_secret ADMIN_TOKEN
   [ -z "$devnet" ] || return 0
-  local network chain
+  local network chain name
   network=$(setting NETWORK) chain=$(setting CHAIN_ID)
   [ -f .env ] || [ -n "$network$chain" ] || {
     need ".env: cp env.example .env and fill it in (or --devnet for a local chain)"
     return 0
   }
-  [ -n "$network" ] || [ -n "$chain" ] || need "NETWORK in .env: base, base-sepolia or devnet; or CHAIN_ID and CONTRACT_ADDRESS"
+  [[ $network =~ ^(base|base-sepolia|devnet)$ || (-z $network && -n $chain) ]] ||
+    need "NETWORK in .env: base, base-sepolia or devnet; or CHAIN_ID and CONTRACT_ADDRESS"
   [ "$network" != devnet ] || need "--devnet, for NETWORK=devnet in .env"
-  [ -n "$(setting CONTRACT_ADDRESS)" ] || [ "$network" = base ] || [ "$network" = "" ] || need "CONTRACT_ADDRESS in .env: $network has no preset"
+  [[ -n $(setting CONTRACT_ADDRESS) || $network =~ ^(base|devnet)$ || -z $network$chain ]] ||
+    need "CONTRACT_ADDRESS in .env: ${network:-chain $chain} has no preset"
+  for name in CONTRACT_ADDRESS NODE_OWNER; do
+    [[ $(setting $name) =~ ^(0x[0-9a-fA-F]{40})?$ ]] || need "$name in .env as an address: 0x and 40 hex digits"
+  done
   [ -n "$(setting RPC_URL)" ] || [ -n "$(setting RPC_URL_FILE)" ] || need "RPC_URL in .env: one or more JSON-RPC endpoints of the chain"
-  local file
-  file=$(setting RPC_URL_FILE)
-  [ -z "$file" ] || [ -r "$file" ] || need "the file that RPC_URL_FILE names, readable"
+  check_secret RPC_URL
+  check_secret CONTRACT_PRIVATE_KEY
   [ -z "$(setting WIREGUARD_PRIVATE_KEY)$(setting WIREGUARD_PRIVATE_KEY_FILE)" ] ||
     say "note: WIREGUARD_PRIVATE_KEY is not used here: each node makes its own key and keeps it in its volume"
   [ ! -f .env ] || [ -z "$(find .env -perm /077)" ] || ! grep -qE '^[A-Z_]*(PRIVATE_KEY|ADMIN_TOKEN)=.' .env ||
     say "note: .env holds secrets and others may read it: chmod 600 .env"
+}
+
+# check_secret <setting>: where a file holds it, that file can be read and nothing else says otherwise.
+check_secret() {
+  local file
+  file=$(setting "$1_FILE")
+  [ -n "$file" ] || return 0
+  [[ -r $file && -s $file ]] || need "the file that $1_FILE names, readable and not empty"
+  [ -z "$(setting "$1")" ] || need "one of $1 and $1_FILE, not both"
 }
 
 check_machine() {
