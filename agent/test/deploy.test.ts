@@ -4,7 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { health } from "../observe/health.ts";
 import { run } from "./lab/command.ts";
+import { NOW, snapshot } from "./snapshot.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -68,6 +70,26 @@ describe.skipIf(!canDeploy)("deploy", () => {
     await expect(deployDocker("deploy", both)).rejects.toThrow("the earlier deployment runs again");
     for (const node of ["node-a", "node-b"]) expect(started(node)).toEqual(["https://first.example", "second-token"]);
     expect(await deployDocker("deploy", { ADMIN_TOKEN: "second-token" })).toContain("nothing has changed");
+  });
+});
+
+describe.skipIf(!canDeploy)("waiting", () => {
+  // What the agent itself says while it catches up: the script reads the block out of it.
+  const readyAt = (cursorBlock: number, headBlock: number) => {
+    const { chain } = snapshot();
+    return JSON.stringify(health(snapshot({ chain: { ...chain, caughtUp: false, cursorBlock, headBlock } }), NOW));
+  };
+  const readyOf = (node: string, ...lines: string[]) =>
+    writeFileSync(join(here, "ready", node), lines.map((line) => `${line}\n`).join(""));
+
+  it("goes on for as long as a node comes further in the chain's history", async () => {
+    readyOf("node-a", ...Array.from({ length: 15 }, (_, block) => readyAt(block, 100)));
+    expect(await deployDocker("deploy")).toContain("node-a is healthy");
+  });
+
+  it("ends when a node comes no further, even if the head does", async () => {
+    readyOf("node-a", ...Array.from({ length: 40 }, (_, block) => readyAt(7, 100 + block)));
+    await expect(deployDocker("deploy")).rejects.toThrow("not healthy after 1 s: node-a");
   });
 });
 

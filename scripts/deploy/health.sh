@@ -38,9 +38,19 @@ all_healthy() {
   done
 }
 
-# healthy <service>...: false after HEALTHY_WITHIN seconds, or when one has ended.
+# How far those who catch up with the chain have read it. The head is no part of that: it moves by itself.
+progress() {
+  local service block
+  for service in "$@"; do
+    [[ $service == node-* ]] || continue
+    block=$(reasons "$service" | grep -oE 'read up to block [0-9]+') || continue
+    echo "  $service has $block"
+  done
+}
+
+# healthy <service>...: false after HEALTHY_WITHIN seconds in which nobody came further, or when one has ended.
 healthy() {
-  local deadline=$((SECONDS + HEALTHY_WITHIN)) service state left=("$@") next
+  local deadline=$((SECONDS + HEALTHY_WITHIN)) service state left=("$@") next before='' now told=$SECONDS
   while [ ${#left[@]} -gt 0 ]; do
     next=()
     for service in "${left[@]}"; do
@@ -58,6 +68,9 @@ healthy() {
     done
     left=("${next[@]}")
     if [ ${#left[@]} -gt 0 ]; then
+      now=$(progress "${left[@]}")
+      [ "$now" = "$before" ] || before=$now deadline=$((SECONDS + HEALTHY_WITHIN))
+      [ -z "$now" ] || [ $((SECONDS - told)) -lt 30 ] || { say "$now" && told=$SECONDS; }
       [ $SECONDS -lt $deadline ] || { say "  not healthy after $HEALTHY_WITHIN s: ${left[*]}" && return 1; }
       sleep 0.5
     fi
