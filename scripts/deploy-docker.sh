@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# deploy-docker.sh <verb> [--devnet] [--nodes N] [--yes] [--dry-run]: the system in containers on this machine.
+# deploy-docker.sh <verb> [--devnet] [--observability] [--nodes N] [--yes] [--dry-run]: the system in containers on this machine.
 #
 #   deploy    checks, builds, starts and waits until everything is healthy; safe to repeat. A node whose new image does
-#             not become healthy gets the old one back, and the nodes behind it are not touched.
+#             not become healthy gets the old one back, and the nodes behind it are not touched. What its flags name
+#             no longer is removed (a node, the chain, Prometheus and Grafana); volumes stay.
 #   setup     makes what is missing of .secrets/, once; never overwrites
 #   build     builds the images; without an image registry it makes their bases locally, and says so
 #   start | stop | restart | logs [service...]
@@ -11,6 +12,7 @@
 #   cleanup   removes containers, keys, state and images; asks first
 #
 #   --devnet  with a local chain that has the contract, and a grant for each node
+#   --observability  with Prometheus and Grafana
 #   --nodes N 1 to 8 nodes, node-a to node-h (default 2)
 #   --yes     asks nothing
 #   --dry-run prints what it would do, and does nothing
@@ -55,10 +57,11 @@ act() {
 . scripts/deploy/grants.sh
 
 main() {
-  verb='' devnet='' node_count='' yes='' dry_run='' services=()
+  verb='' devnet='' observability='' node_count='' yes='' dry_run='' services=()
   while [ $# -gt 0 ]; do
     case $1 in
       --devnet) devnet=1 ;;
+      --observability) observability=1 ;;
       --nodes)
         [[ ${2:-} =~ ^[1-8]$ ]] || usage
         node_count=$2
@@ -92,7 +95,7 @@ in_deployment() {
   # What the shell exports would win over what was decided at the deployment.
   local unset=() name
   for name in $(compose_settings); do unset+=(-u "$name"); done
-  env "${unset[@]}" "COMPOSE_FILE=$files" "COMPOSE_PROFILES=$(sed -n 's/^DEPLOYED_DEVNET=1$/devnet/p' "$of/env")" \
+  env "${unset[@]}" "COMPOSE_FILE=$files" "COMPOSE_PROFILES=$(sed -nE 's/^DEPLOYED_(DEVNET|OBSERVABILITY)=1$/\L\1/p' "$of/env" | paste -sd ,)" \
     "${compose[@]}" --project-directory "$PWD" -p "$PROJECT" --env-file "$of/env" "$@"
 }
 
@@ -162,10 +165,13 @@ bring_up() {
   else
     for node in "${nodes[@]}"; do up "$of" "$node" || return 1; done
   fi
+  write_targets
   up "$of" "${rest[@]}" || return 1
-  # Fewer nodes than before, or a chain of its own no longer.
+  # Of an earlier deployment.
   for node in $(docker ps -a --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Label "com.docker.compose.service"}}'); do
-    [[ " ${chain[*]} ${nodes[*]} ${rest[*]} " == *" $node "* ]] || docker rm -f "$(container "$node")" >/dev/null
+    [[ " ${chain[*]} ${nodes[*]} ${rest[*]} " == *" $node "* ]] && continue
+    docker rm -f "$(container "$node")" >/dev/null
+    say "  $node is deployed no longer, and removed"
   done
 }
 

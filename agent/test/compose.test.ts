@@ -38,6 +38,14 @@ describe("services", () => {
     expect(service).toMatch(/<<: \*node\b|mem_limit:/);
   });
 
+  it("that are nodes are those that Prometheus asks", () => {
+    const targets = readFileSync(new URL("../../monitoring/prometheus/targets/nodes.yml", import.meta.url), "utf8");
+    const asked = [...targets.matchAll(/"([a-z-]+):8080"/g)].map(([, node]) => node);
+    expect(asked).toEqual([...services.keys()].filter((name) => name.startsWith("node-")));
+    const config = readFileSync(new URL("../../monitoring/prometheus/prometheus.yml", import.meta.url), "utf8");
+    expect(config).toContain("- files: [targets/*.yml]");
+  });
+
   it("have no way out of their containers", () => {
     expect(text).not.toMatch(
       /privileged|SYS_MODULE|SYS_ADMIN|docker\.sock|network_mode: host|pid: host|seccomp|apparmor/,

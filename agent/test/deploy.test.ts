@@ -40,6 +40,8 @@ const started = (service: string) =>
     .trimEnd()
     .split("\n")
     .slice(1);
+const isRunning = (service: string) => existsSync(join(here, "running", service));
+const targets = () => readFileSync(join(here, ".deploy/targets/nodes.yml"), "utf8").match(/node-[a-h]:[0-9]+/g);
 
 // Its preflight wants the device, which it checks for itself and not through the engine.
 const canDeploy = existsSync("/dev/net/tun") || process.env["CI"] === "true";
@@ -90,6 +92,39 @@ describe.skipIf(!canDeploy)("waiting", () => {
   it("ends when a node comes no further, even if the head does", async () => {
     readyOf("node-a", ...Array.from({ length: 40 }, (_, block) => readyAt(7, 100 + block)));
     await expect(deployDocker("deploy")).rejects.toThrow("not healthy after 1 s: node-a");
+  });
+});
+
+describe.skipIf(!canDeploy)("Prometheus and Grafana", () => {
+  it("are there with --observability, and no longer where a deployment comes without it", async () => {
+    expect(await deployDocker("deploy --observability")).toMatch(/prometheus +healthy +http:[\s\S]*grafana +healthy/);
+    await deployDocker("deploy --observability --nodes 1");
+    expect(isRunning("prometheus") && isRunning("grafana")).toBe(true);
+    expect(await deployDocker("deploy")).toContain("prometheus is deployed no longer, and removed");
+    expect(isRunning("prometheus") || isRunning("grafana")).toBe(false);
+  });
+
+  it("come back with the deployment that had them", async () => {
+    await deployDocker("deploy --observability");
+    await deployDocker("deploy");
+    await deployDocker("rollback");
+    expect(isRunning("prometheus") && isRunning("grafana")).toBe(true);
+  });
+
+  it("ask the nodes that are deployed, whatever their number", async () => {
+    await deployDocker("deploy --observability --nodes 1");
+    expect(targets()).toEqual(["node-a:8080"]);
+    await deployDocker("deploy --observability --nodes 3");
+    expect(targets()).toEqual(["node-a:8080", "node-b:8080", "node-c:8080"]);
+    await deployDocker("rollback");
+    expect(targets()).toEqual(["node-a:8080"]);
+  });
+
+  it("touch nothing where their images cannot be had", async () => {
+    await deployDocker("deploy");
+    writeFileSync(join(here, "no-registry"), "");
+    await expect(deployDocker("deploy --observability --nodes 1")).rejects.toThrow(/cannot be pulled, and nothing was/);
+    expect(isRunning("node-b")).toBe(true);
   });
 });
 

@@ -116,6 +116,8 @@ where() {
   case $1 in
     monitoring) echo "http://$2:8082" ;;
     mullvad-proxy) echo "tcp $(port_of PROXY_PORT 5001), for udp2tcp" ;;
+    prometheus) echo "http://$2:9090" ;;
+    grafana) echo "http://$2:3000" ;;
     web) echo "http://$(overlay_address node-b)/ through the tunnel only" ;;
     devnet) echo "http://127.0.0.1:$(port_of DEVNET_PORT 8545)" ;;
   esac

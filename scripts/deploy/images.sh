@@ -28,7 +28,18 @@ build_images() {
     size=$(($(docker image inspect -f '{{.Size}}' "$name:latest") / 1000000))
     printf '  %-26s %-14s %4d MB\n' "$name" "$id" "$size"
   done < <(images)
+  [ -z "$observability" ] || fetch_images
   [ -n "$dry_run" ] || say "built in $((SECONDS - started)) s"
+}
+
+# Prometheus and Grafana are taken as they are, and before anything is started: there may be no registry.
+fetch_images() {
+  local setting image
+  while read -r setting image; do
+    [ -z "$(setting "$setting")" ] || image=$(setting "$setting")
+    has_image "$image" || act docker pull --quiet "$image" ||
+      stop "$image cannot be pulled, and nothing was started: load it (docker load), name another with $setting, or leave out --observability"
+  done < <(sed -nE 's/.*\$\{((PROMETHEUS|GRAFANA)_IMAGE):-([^}]+)\}.*/\1 \3/p' docker-compose.yml)
 }
 
 build() {

@@ -74,6 +74,8 @@ check_machine() {
     port_free tcp "$(http_port "$i")" "HTTP of ${nodes[i]}"
   done
   port_free tcp 8082 "the dashboard"
+  [ -z "$observability" ] || port_free tcp 9090 "Prometheus"
+  [ -z "$observability" ] || port_free tcp 3000 "Grafana"
   port_free tcp "$(port_of PROXY_PORT 5001)" "the UDP-over-TCP proxy (PROXY_PORT)"
   [ -z "$devnet" ] || port_free tcp "$(port_of DEVNET_PORT 8545)" "the local chain (DEVNET_PORT)"
 }

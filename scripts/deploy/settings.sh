@@ -23,6 +23,7 @@ settle() {
     deploy | setup | build) ;;
     *)
       devnet=${devnet:-$(remembered DEPLOYED_DEVNET)}
+      observability=${observability:-$(remembered DEPLOYED_OBSERVABILITY)}
       node_count=${node_count:-$(remembered DEPLOYED_NODES)}
       ;;
   esac
@@ -33,7 +34,7 @@ settle() {
 as_in() {
   [ ! -s "$STATE/$1/rpc_url" ] || secret rpc_url "$(cat "$STATE/$1/rpc_url")"
   sed -i "s/^SECRETS_SUM=.*/SECRETS_SUM=$(secrets_sum)/" "$STATE/$1/env"
-  devnet=$(remembered DEPLOYED_DEVNET "$1")
+  devnet=$(remembered DEPLOYED_DEVNET "$1") observability=$(remembered DEPLOYED_OBSERVABILITY "$1")
   list_services "$(remembered DEPLOYED_NODES "$1")"
 }
 
@@ -42,6 +43,7 @@ list_services() {
   node_count=$1 nodes=() rest=(mullvad-proxy monitoring)
   for ((i = 0; i < node_count; i++)); do nodes+=("node-${LETTERS:i:1}"); done
   [ "$node_count" = 1 ] || rest+=(web)
+  [ -z "$observability" ] || rest+=(prometheus grafana)
 }
 
 wireguard_port() { echo $((51820 + $1)); }
@@ -108,8 +110,10 @@ describe_deployment() {
       [ -z "$value" ] || echo "$name=$value"
     done
     echo "DEPLOYED_DEVNET=$devnet"
+    echo "DEPLOYED_OBSERVABILITY=$observability"
     echo "DEPLOYED_NODES=$node_count"
     echo "SECRETS_DIR=$SECRETS"
+    echo "TARGETS_DIR=$STATE/targets"
     # A new URL or token starts the nodes anew: the files themselves are not part of what compose compares.
     echo "SECRETS_SUM=$(secrets_sum)"
     echo "DASHBOARD_NODES=$(IFS=, && echo "${dashboard[*]}")"
@@ -118,6 +122,13 @@ describe_deployment() {
   } >"$to/env"
   # Whoever goes back to this deployment needs it too.
   cp -p "$SECRETS/rpc_url" "$to/"
+}
+
+# Whom Prometheus asks, in a directory that outlasts deployments.
+write_targets() {
+  local file=$STATE/targets/nodes.yml
+  (umask 022 && mkdir -p "$STATE/targets" && printf -- '- targets: ["%s:8080"]\n' "${nodes[@]}" >"$file.new")
+  mv "$file.new" "$file"
 }
 
 # node-c and those behind it, in the terms of docker-compose.yml: its shared parts, repeated here by sed.
