@@ -7,6 +7,7 @@
 #   setup     makes what is missing of .secrets/, once; never overwrites
 #   build     builds the images; without an image registry it makes their bases locally, and says so
 #   start | stop | restart | logs [service...]
+#   run <service> <command>...   once, beside the service, with its settings and volumes: run node-a dstack-vpn doctor
 #   status    a table of what runs; not 0 when something is unhealthy
 #   rollback  the deployment before the present one: its images and its settings
 #   cleanup   removes containers, keys, state and images; asks first
@@ -70,6 +71,10 @@ main() {
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
       -*) usage ;;
+      run)
+        verb=run services=("${@:2}") # the command's own options are among them
+        break
+        ;;
       *) if [ -z "$verb" ]; then verb=$1; else services+=("$1"); fi ;;
     esac
     shift
@@ -77,12 +82,13 @@ main() {
   case $verb in
     deploy | setup | build | status | rollback | cleanup) [ ${#services[@]} = 0 ] || usage ;;
     start | stop | restart | logs) ;;
+    run) [ ${#services[@]} -ge 2 ] || usage ;;
     *) usage ;;
   esac
   if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
   settle
   preflight
-  [ "$verb" = status ] || [ "$verb" = logs ] || [ -n "$dry_run" ] || lock
+  [[ $verb =~ ^(status|logs|run)$ || -n $dry_run ]] || lock
   "verb_$verb"
 }
 
@@ -211,6 +217,11 @@ verb_status() {
 verb_logs() {
   deployed
   in_deployment current logs --follow --tail=100 "${services[@]}"
+}
+
+verb_run() {
+  deployed
+  act in_deployment current run --rm -T --no-deps "${services[@]}"
 }
 
 verb_rollback() {

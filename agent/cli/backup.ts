@@ -14,9 +14,10 @@ import { hostSettings, UNNAMED } from "./settings.ts";
 
 const IN_CONTAINERS = `
 In containers, as the agent's own user and with its settings:
-  docker exec CONTAINER dstack-vpn backup create --out - > node-a.tar.gz
-  docker-compose stop node-a
-  docker-compose run --rm -T node-a dstack-vpn backup restore - < node-a.tar.gz`;
+  ./scripts/deploy-docker.sh run node-a dstack-vpn backup create --out - > node-a.tar.gz
+  ./scripts/deploy-docker.sh stop node-a
+  ./scripts/deploy-docker.sh run node-a dstack-vpn backup restore - < node-a.tar.gz
+  ./scripts/deploy-docker.sh start node-a`;
 
 export function backupCommand(): Command {
   const create = new Command("create")
@@ -113,7 +114,7 @@ function mustBeFree(look: Look, settings: Settings, mayReplace: boolean): void {
   if (look.kind === "locked") {
     throw new Failure(
       EXIT.failed,
-      `an agent runs on ${stateDir}: stop it first (docker-compose stop NODE); nothing was changed`,
+      `an agent runs on ${stateDir}: stop it first (./scripts/deploy-docker.sh stop NODE); nothing was changed`,
     );
   }
   const there = occupied(settings);

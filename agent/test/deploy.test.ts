@@ -42,6 +42,7 @@ const started = (service: string) =>
     .slice(1);
 const isRunning = (service: string) => existsSync(join(here, "running", service));
 const targets = () => readFileSync(join(here, ".deploy/targets/nodes.yml"), "utf8").match(/node-[a-h]:[0-9]+/g);
+const calls = () => readFileSync(join(here, "calls"), "utf8").split("\n");
 
 // Its preflight wants the device, which it checks for itself and not through the engine.
 const canDeploy = existsSync("/dev/net/tun") || process.env["CI"] === "true";
@@ -150,6 +151,14 @@ describe("setup", () => {
   ])("refuses %s, and writes nothing", async (_what, settings, says) => {
     await expect(deployDocker("setup", settings)).rejects.toThrow(says);
     expect(existsSync(join(here, ".secrets"))).toBe(false);
+  });
+});
+
+describe.skipIf(!canDeploy)("run", () => {
+  it("gives a command to compose as it is, and its output and nothing else", async () => {
+    await deployDocker("deploy");
+    expect(await deployDocker("run node-a dstack-vpn backup create --out archive")).toBe("ran archive\n");
+    expect(calls()).toContain("compose run --rm -T --no-deps node-a dstack-vpn backup create --out archive");
   });
 });
 

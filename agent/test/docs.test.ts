@@ -44,13 +44,27 @@ describe("a command", { timeout: 120_000 }, () => {
     const { out } = await typed(ROOT, ["--help"]);
     const known = commands.filter((name) => out.includes(`\n  ${name} `));
     expect(known).toEqual(commands);
-    for (const name of known) {
-      const { out: help } = await typed(ROOT, [name, "--help"]);
-      const used = lines
-        .filter((line) => line.split(/\s+/)[1] === name)
-        .flatMap((line) => line.match(/--[a-z-]+/g) ?? []);
+    // `backup create` has options that `backup` has not.
+    const called = lines.map((line) => /^dstack-vpn ([a-z-]+(?: (?:create|restore|list)\b)?)/.exec(line)?.[1] ?? "");
+    for (const name of new Set(called)) {
+      const { out: help } = await typed(ROOT, [...name.split(" "), "--help"]);
+      const used = lines.filter((_, i) => called[i] === name).flatMap((line) => line.match(/--[a-z-]+/g) ?? []);
       expect([name, [...new Set(used)].filter((option) => !help.includes(`${option} `))]).toEqual([name, []]);
     }
+  });
+});
+
+describe("a verb of deploy-docker.sh", () => {
+  const header = read("scripts/deploy-docker.sh").split("set -euo")[0] ?? "";
+  const verbs = [...header.matchAll(/^# {3}([a-z |]+?) (?: |\[|<)/gm)].flatMap(([, names = ""]) => names.split(" | "));
+  const places = [...pages, "monitoring/RUNBOOK.md", "agent/cli/backup.ts"];
+
+  it("that a page or a command's help names is one", () => {
+    const named = places.flatMap((place) =>
+      [...read(place).matchAll(/deploy-docker\.sh ([a-z]+)/g)].map(([, verb]) => verb),
+    );
+    expect(named).toEqual(expect.arrayContaining(["deploy", "run", "stop", "start"]));
+    expect([...new Set(named)].filter((verb) => !verbs.includes(verb ?? ""))).toEqual([]);
   });
 });
 

@@ -5,7 +5,8 @@
 readonly HEALTHY_WITHIN=${HEALTHY_WITHIN:-90} # seconds
 
 container() {
-  docker ps -aq --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$1" | head -n 1
+  docker ps -aq --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$1" \
+    --filter label=com.docker.compose.oneoff=False | head -n 1
 }
 
 # One word: healthy, starting, unhealthy, waiting (for its grant), or how it ended.
