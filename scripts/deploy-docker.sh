@@ -190,23 +190,25 @@ up() {
   healthy "${@:2}"
 }
 
-verb_start() {
+verb_start() { again start; }
+verb_restart() { again restart; }
+
+# Waits for what was named; another service may have been stopped on purpose.
+again() {
   deployed
-  act in_deployment current start "${services[@]}"
-  [ -n "$dry_run" ] || healthy "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
+  [ ${#services[@]} -gt 0 ] || services=("${nodes[@]}" "${rest[@]}" ${devnet:+devnet})
+  act in_deployment current "$1" "${services[@]}"
+  if [[ " ${services[*]} " == *" node-b "* ]]; then
+    # It lives in node-b's network namespace, which is a new one now.
+    act in_deployment current restart web
+    [[ " ${services[*]} " == *" web "* ]] || services+=(web)
+  fi
+  [ -n "$dry_run" ] || healthy "${services[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
 }
 
 verb_stop() {
   deployed
   act in_deployment current stop "${services[@]}"
-}
-
-verb_restart() {
-  deployed
-  act in_deployment current restart "${services[@]}"
-  # It lives in node-b's network namespace, which is a new one now.
-  [[ " ${services[*]} " != *" node-b "* ]] || act in_deployment current restart web
-  [ -n "$dry_run" ] || healthy "${nodes[@]}" "${rest[@]}" || stop "not healthy: ./scripts/deploy-docker.sh logs"
 }
 
 verb_status() {

@@ -43,6 +43,9 @@ const started = (service: string) =>
 const isRunning = (service: string) => existsSync(join(here, "running", service));
 const targets = () => readFileSync(join(here, ".deploy/targets/nodes.yml"), "utf8").match(/node-[a-h]:[0-9]+/g);
 const calls = () => readFileSync(join(here, "calls"), "utf8").split("\n");
+/** What /ready of a node answers, one line after the other, until it is healthy. */
+const readyOf = (node: string, ...lines: string[]) =>
+  writeFileSync(join(here, "ready", node), lines.map((line) => `${line}\n`).join(""));
 
 // Its preflight wants the device, which it checks for itself and not through the engine.
 const canDeploy = existsSync("/dev/net/tun") || process.env["CI"] === "true";
@@ -82,9 +85,6 @@ describe.skipIf(!canDeploy)("waiting", () => {
     const { chain } = snapshot();
     return JSON.stringify(health(snapshot({ chain: { ...chain, caughtUp: false, cursorBlock, headBlock } }), NOW));
   };
-  const readyOf = (node: string, ...lines: string[]) =>
-    writeFileSync(join(here, "ready", node), lines.map((line) => `${line}\n`).join(""));
-
   it("goes on for as long as a node comes further in the chain's history", async () => {
     readyOf("node-a", ...Array.from({ length: 15 }, (_, block) => readyAt(block, 100)));
     expect(await deployDocker("deploy")).toContain("node-a is healthy");
@@ -151,6 +151,21 @@ describe("setup", () => {
   ])("refuses %s, and writes nothing", async (_what, settings, says) => {
     await expect(deployDocker("setup", settings)).rejects.toThrow(says);
     expect(existsSync(join(here, ".secrets"))).toBe(false);
+  });
+});
+
+describe.skipIf(!canDeploy)("start and restart", () => {
+  it.each(["start", "restart"])("%s waits for the services that it names, and for no other", async (verb) => {
+    await deployDocker("deploy");
+    readyOf("node-b", ...Array(30).fill("{}"));
+    expect(await deployDocker(`${verb} node-a`)).toBe("  node-a is healthy\n");
+    await expect(deployDocker(verb)).rejects.toThrow("not healthy after 1 s: node-b");
+  });
+
+  it("take the page along with node-b, in whose network it lives", async () => {
+    await deployDocker("deploy");
+    expect(await deployDocker("start node-b")).toContain("web is healthy");
+    expect(calls()).toContain("compose restart web");
   });
 });
 
