@@ -52,14 +52,6 @@ export function grantCommands(): Command[] {
       .action((typed: { token: TokenId; endpoint: string } & Shape) =>
         write(typed, "setEndpoint", [typed.token, typed.endpoint]),
       ),
-    writing("transfer-ownership", "offer the contract to another owner, who must accept it (its owner signs)")
-      .requiredOption("--to <address>", "who is to own the contract", typedAddress)
-      .addHelpText("after", "\nExample: dstack-vpn transfer-ownership --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
-      .addHelpText(
-        "after",
-        "On our contract nothing changes hands until the new owner runs dstack-vpn accept-ownership.",
-      )
-      .action((typed: { to: Address } & Shape) => write(typed, "transferContractOwnership", [typed.to])),
   ];
 }
 

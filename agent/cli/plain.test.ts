@@ -59,11 +59,22 @@ describe("a contract without roles, endpoints and keys to set", { timeout: 120_0
     });
   });
 
+  it.each([
+    ["elsewhere", {}],
+    ["here", { CONTRACT_PRIVATE_KEY: OWNER.key }],
+  ])("is not handed over unasked, nor ever to nobody, signed %s", async (_, environment) => {
+    const hand = (...more: readonly string[]) => typing.run(["transfer-ownership", "--to", ...more], environment);
+    const [unasked, toNobody] = await Promise.all([hand(ALICE.address), hand(`0x${"0".repeat(40)}`, "--yes")]);
+    expect(unasked).toMatchObject({ exit: 1, out: "", err: expect.stringMatching(/final at once.*add --yes/) });
+    expect(toNobody).toMatchObject({ exit: 1, out: "", err: expect.stringMatching(/zero address can own nothing/) });
+    expect((await typing.as(OWNER.key, "revoke", "99")).err).not.toMatch(/does not own the contract/);
+  });
+
   it("ends access by a revoke, and changes hands at once", async () => {
     const { tokenId } = await typing.owner("grant", "--to", ALICE.address, "--node-id", "gone");
     await typing.owner("revoke", tokenId);
     expect((await typing.run(["check", "--token", tokenId])).out).toMatch(/is revoked, for good/);
-    expect((await typing.as(OWNER.key, "transfer-ownership", "--to", ALICE.address)).exit).toBe(0);
+    expect((await typing.as(OWNER.key, "transfer-ownership", "--to", ALICE.address, "--yes")).exit).toBe(0);
     const late = await typing.as(OWNER.key, "revoke", "2");
     expect(late.err).toMatch(/does not own the contract/);
   });

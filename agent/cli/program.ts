@@ -11,7 +11,7 @@ import { EXIT_CODES } from "./failure.ts";
 import { grantCommands } from "./grants.ts";
 import { joinCommand } from "./join.ts";
 import { keysCommand } from "./keys.ts";
-import { acceptCommand } from "./ownership.ts";
+import { ownershipCommands } from "./ownership.ts";
 import { tokenCommands } from "./tokens.ts";
 
 export function program(): Command {
@@ -27,7 +27,7 @@ export function program(): Command {
     keysCommand(),
     deployCommand(),
     ...grantCommands(),
-    acceptCommand(),
+    ...ownershipCommands(),
     ...tokenCommands(),
     configCommand(),
     joinCommand(),

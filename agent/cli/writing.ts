@@ -26,14 +26,22 @@ export function ofToken(name: string, description: string): Command {
   return writing(name, description).requiredOption("--token <id>", "the token's number", typedToken);
 }
 
-/** @param method a name in `contract` @throws Failure | AgentError */
-export async function write(shape: Shape, method: string, values: readonly unknown[]): Promise<void> {
+/**
+ * @param method a name in `contract`
+ * @param check what else must be so of the contract's code, or it throws @throws Failure | AgentError
+ */
+export async function write(
+  shape: Shape,
+  method: string,
+  values: readonly unknown[],
+  check: (code: string) => void = () => {},
+): Promise<void> {
   const { chainId, contract: to, rpcUrls } = chainSettings(process.env);
   const unlock = signer(shape, process.env);
   const call: Call = { to, data: contract.encodeFunctionData(method, [...values]), chainId };
   const rpc = connect({ urls: rpcUrls, expect: { chainId, contract: to } });
   try {
-    await checkFunction(rpc, to, method);
+    check(await checkFunction(rpc, to, method));
     if (unlock === undefined) printUnsigned(call, shape);
     else printIncluded(await send(rpc, call, await unlock()), to, shape);
   } finally {
@@ -41,13 +49,18 @@ export async function write(shape: Shape, method: string, values: readonly unkno
   }
 }
 
-/** Also where nothing is signed here: a transaction that must fail is not worth a walk to the wallet. @throws Failure */
-export async function checkFunction(rpc: Rpc, to: Address, method: string): Promise<void> {
+/**
+ * Also where nothing is signed here: a transaction that must fail is not worth a walk to the wallet.
+ * @returns the contract's code as hex @throws Failure
+ */
+export async function checkFunction(rpc: Rpc, to: Address, method: string): Promise<string> {
   // The first answer comes only from an upstream that serves this chain and has code at this address.
   await rpc.ask(headOf("latest"));
   await mustBeAccessContract(rpc, to);
-  const missing = lacking((await rpc.ask(code(to, "latest"))).value, method);
+  const { value } = await rpc.ask(code(to, "latest"));
+  const missing = lacking(value, method);
   if (missing !== undefined) throw new Failure(EXIT.failed, `the contract ${checksummed(to)} ${missing}`);
+  return value;
 }
 
 export function unsigned({ to, data, chainId }: Call) {
