@@ -332,6 +332,12 @@ describe("the deployment", () => {
 
 describe("on a chain of the operator's own", () => {
   let chain: Running;
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const machine = addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+  const settings = {
+    ...{ CHAIN_ID: "31337", CONTRACT_ADDRESS: CONTRACT, ALLOW_INSECURE_RPC: "true" },
+    RPC_URL: `http://${machine}:8545`,
+  };
   beforeAll(async () => {
     chain = start(["node", join(ROOT, "scripts/devnet.ts")], { env: { ...process.env, DEVNET_HOST: "0.0.0.0" } });
     await chain.says(/devnet.ready/, 30_000);
@@ -342,16 +348,6 @@ describe("on a chain of the operator's own", () => {
   }, 100_000);
 
   it("it writes nothing to the chain, says what to grant, and grants it where a key and an owner are given", async () => {
-    const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-    const machine = addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address;
-    const settings = {
-      ...{
-        CHAIN_ID: "31337",
-        CONTRACT_ADDRESS: CONTRACT,
-        RPC_URL: `http://${machine}:8545`,
-        ALLOW_INSECURE_RPC: "true",
-      },
-    };
     const said = await deploy("deploy", "--nodes", "1", settings);
     expect(said).toMatch(
       /node-a waits for a grant[\s\S]*dstack-vpn grant --to OWNER --node-id node-a --key [A-Za-z0-9+/]{43}=/,
@@ -364,4 +360,30 @@ describe("on a chain of the operator's own", () => {
     expect(granted).toMatch(/granting node-a[\s\S]*node-a is healthy/);
     expect(granted).not.toContain(key);
   }, 300_000);
+
+  it("a dead RPC URL is undone, a new admin token reaches the node, and run takes its archive out and in", async () => {
+    const dead = { ...settings, RPC_URL: `http://${machine}:9`, HEALTHY_WITHIN: "15" };
+    await expect(deploy("deploy", "--nodes", "1", dead)).rejects.toThrow("the earlier deployment runs again");
+    expect(await deploy("deploy", "--nodes", "1", settings)).toContain("nothing has changed");
+
+    await deploy("deploy", "--nodes", "1", { ...settings, ADMIN_TOKEN: "another-admin-token-0123456789" });
+    const id = await docker(
+      "ps",
+      "-q",
+      "--filter",
+      `label=com.docker.compose.project=${PROJECT}`,
+      "--filter",
+      "name=node-a",
+    );
+    const secret = await docker("exec", id.trim(), "entrypoint", "cat", "/run/secrets/admin_token");
+    expect(secret.trim()).toBe("another-admin-token-0123456789");
+
+    const archive = join(deployDir, "node-a.tar.gz");
+    const script = `${ROOT}scripts/deploy-docker.sh`;
+    const env = { ...process.env, COMPOSE_PROJECT_NAME: PROJECT, DEPLOY_DIR: deployDir };
+    const recipe = `${script} run node-a dstack-vpn backup create --out - > ${archive} && ${script} stop node-a &&
+      ${script} run node-a dstack-vpn backup restore --replace - < ${archive} && ${script} start node-a`;
+    const said = await run(["sh", "-euc", recipe], { env, deadlineMs: 120_000 });
+    expect(said).toMatch(/node +node-a[\s\S]*replaced[\s\S]*node-a is healthy/);
+  }, 400_000);
 });
