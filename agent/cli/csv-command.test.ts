@@ -151,12 +151,19 @@ describe("grant --csv", { timeout: 240_000 }, () => {
     expect((await sentCount()) - before).toBe(24);
   });
 
-  it("grants nothing anew that was revoked since", async () => {
+  it("grants nothing anew that was revoked since, and says so", async () => {
     write(2);
     expect((await grant()).exit).toBe(0);
     expect((await dstackVpn(["revoke", "1"], env)).exit).toBe(0);
     const sent = await sentCount();
-    expect(await grant()).toMatchObject({ exit: 0, out: expect.stringMatching(/^2 +member-0 +granted +1 /m) });
+    const again = await grant();
+    expect(again).toMatchObject({
+      exit: 0,
+      out: expect.stringMatching(/^2 +member-0 +revoked +1 .*\n3 +member-1 +granted/m),
+    });
+    expect(again.err).toMatch(
+      /^line 2 \(member-0\): token 1 was revoked since, and is not granted anew: take the row/m,
+    );
     expect(await sentCount()).toBe(sent);
   });
 

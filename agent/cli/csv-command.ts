@@ -7,7 +7,8 @@ import { Wallet } from "ethers/wallet";
 import { parallel } from "../chain/parallel.ts";
 import { headOf } from "../chain/questions.ts";
 import { connect, type Rpc } from "../chain/rpc.ts";
-import type { Secret, TokenId } from "../model.ts";
+import { parseTokenId, type Secret, type TokenId } from "../model.ts";
+import { type Registry, token } from "../registry/registry.ts";
 import { makeFolder } from "./cache.ts";
 import { readChain } from "./chain-view.ts";
 import { confirm, costText, mustAfford } from "./cost.ts";
@@ -59,7 +60,7 @@ export async function grantCsv(typed: Typed): Promise<void> {
       rpc,
       target,
       typed,
-      resumed: { ...resumed, fresh: held.grants },
+      resumed: { ...resumed, results: asHeld(view.registry, resumed.results), fresh: held.grants },
       present: held.present,
       grants,
     };
@@ -90,6 +91,9 @@ async function priced(work: Work, key: Secret | undefined, journal: Journal | un
   const total = [...gas.values()].reduce((sum, each) => sum + each, 0n);
   const fees = await feesOf(rpc);
   const done = present.size + results.size;
+  for (const [{ line, nodeId }, result] of results) {
+    if (result.kind === "revoked") remark(`line ${line} (${nodeId}): token ${result.tokenId} ${REVOKED}`);
+  }
   remark(
     `${grants.length} row(s): ${done} done already, ${waiting.length} on their way, ${fresh.length} to send: ` +
       costText(total, fees),
@@ -118,6 +122,21 @@ async function priced(work: Work, key: Secret | undefined, journal: Journal | un
   const failed = [...results.values()].filter(({ kind }) => kind === "failed").length;
   if (failed > 0) throw new Failure(EXIT.failed, `${failed} of ${grants.length} row(s) failed`);
 }
+
+/** What earlier runs granted, or was revoked since. */
+function asHeld(registry: Registry, results: Resumed["results"]): Map<Grant, Result> {
+  return new Map(
+    [...results].map(([grant, result]): [Grant, Result] => {
+      if (result.kind !== "granted") return [grant, result];
+      const id = parseTokenId(result.tokenId);
+      const isRevoked = id !== undefined && token(registry, id)?.active === false;
+      return [grant, isRevoked ? { ...result, kind: "revoked" } : result];
+    }),
+  );
+}
+
+const REVOKED =
+  "was revoked since, and is not granted anew: take the row out, or grant it by itself with --to and --node-id";
 
 /** Units of gas by row. @throws Failure where the contract refuses, with every row and why */
 async function estimated({ rpc, target, typed, resumed: { fresh } }: Work, account: string) {

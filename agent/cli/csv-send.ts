@@ -12,7 +12,8 @@ import { type Call, type Fees, handIn, type Included, isOvertaken, nonceOf, rece
 
 export type Result =
   | {
-      readonly kind: "granted";
+      /** `revoked`: granted, and taken away since. */
+      readonly kind: "granted" | "revoked";
       readonly tokenId: string;
       readonly transaction: string;
       readonly block: number | undefined;
