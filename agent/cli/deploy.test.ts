@@ -46,6 +46,13 @@ describe("deploy-contract", { timeout: 240_000 }, () => {
     expect(await anvil.rpc("eth_blockNumber")).toBe(before);
   });
 
+  it("prints nothing but comments and settings, so that .env stays one also where it has no key", async () => {
+    const { exit, out, err } = await deploy({}, "--yes");
+    expect({ exit, rest: out.replaceAll(/^(# .*|[A-Z_]+=\S*)\n/gm, "") }).toEqual({ exit: 0, rest: "" });
+    expect(out).toMatch(/^# data +0x60/m);
+    expect(err).toMatch(/^No signing key is set; nothing was sent/);
+  });
+
   it("sends nothing that the account cannot pay", async () => {
     const { exit, out, err } = await deploy({ CONTRACT_PRIVATE_KEY: POOR.key });
     expect({ exit, out }).toEqual({ exit: 1, out: "" });

@@ -88,8 +88,9 @@ function creationCode(): string {
 function printUnsigned({ data, chainId }: Creation, json: true | undefined): void {
   if (json) printJson({ to: null, data, value: "0", chainId });
   else {
-    print("No signing key is set; nothing was sent. To be signed elsewhere, without a receiver:");
-    print(`value     0`, `chain id  ${chainId}`, `data      ${data}`);
+    remark("No signing key is set; nothing was sent. To be signed elsewhere, without a receiver:");
+    // Whatever is printed may go into .env.
+    print("# value     0", `# chain id  ${chainId}`, `# data      ${data}`);
   }
 }
 
