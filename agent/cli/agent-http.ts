@@ -19,6 +19,9 @@ const DEADLINE_MS = 5_000;
 /** The agent itself stops what it was asked to do after a minute. */
 const DEED_MS = 70_000;
 const MAX_BYTES = 4 * 1024 * 1024;
+/** The administrator gets lists: 60,000 peers are some 20 MB, and take seconds. */
+const LIST_MS = 30_000;
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
 /** @throws Failure 69 where nobody answers, or answers what no agent does */
 export async function askAgent(
@@ -32,6 +35,8 @@ export async function askAgent(
       `${base.host}: the admin token is not sent over http; use https, or a tunnel to loopback`,
     );
   }
+  const isAdmin = token !== undefined;
+  const deadlineMs = method === "POST" ? DEED_MS : isAdmin ? LIST_MS : DEADLINE_MS;
   const headers: Record<string, string> = {};
   if (token !== undefined) headers["authorization"] = `Bearer ${token.reveal()}`;
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -39,9 +44,9 @@ export async function askAgent(
     const response = await fetch(new URL(path.slice(1), base), {
       ...{ method, headers, redirect: "error" },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(method === "POST" ? DEED_MS : DEADLINE_MS),
+      signal: AbortSignal.timeout(deadlineMs),
     });
-    const parsed: unknown = JSON.parse(await bounded(response));
+    const parsed: unknown = JSON.parse(await bounded(response, isAdmin ? MAX_LIST_BYTES : MAX_BYTES));
     if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) throw new SyntaxError("no object");
     return { status: response.status, body: parsed as Answer["body"] };
   } catch (cause) {
@@ -50,12 +55,12 @@ export async function askAgent(
   }
 }
 
-async function bounded(response: Response): Promise<string> {
+async function bounded(response: Response, maxBytes: number): Promise<string> {
   const pieces: Uint8Array[] = [];
   let size = 0;
   for await (const piece of response.body ?? []) {
     size += piece.length;
-    if (size > MAX_BYTES) throw new SyntaxError("it is too long");
+    if (size > maxBytes) throw new SyntaxError("it is too long");
     pieces.push(piece);
   }
   return Buffer.concat(pieces).toString();

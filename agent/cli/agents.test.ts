@@ -109,6 +109,18 @@ describe("an agent is asked with care", () => {
     stranger.close();
   });
 
+  it("so that the administrator of 60,000 peers gets all of them", async () => {
+    const allowedIps = ["10.213.234.96/32", "fd00:1234:5678:9abc::ea60/128"];
+    const peer = { tokenId: "60000", nodeId: "n".repeat(63), publicKey: `${"k".repeat(43)}=`, allowedIps };
+    const body = JSON.stringify({ peers: Array(60_000).fill(peer) });
+    const node = createServer((_request, response) => response.end(body)).listen(0, "127.0.0.1");
+    await once(node, "listening");
+    const { port } = node.address() as { port: number };
+    const answer = await askAgent(new URL(`http://127.0.0.1:${port}/`), "/wireguard", { token: new Secret(TOKEN) });
+    expect(answer.body["peers"]).toHaveLength(60_000);
+    node.close();
+  });
+
   it.each([
     [404, { error: { code: "not-found" } }, 78, /has no administrator/],
     [404, { error: { code: "config.no-generation", message: "there is no generation 3" } }, 1, /no generation 3/],
