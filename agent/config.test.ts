@@ -108,6 +108,7 @@ describe("a mistake is found", () => {
     ["a gateway in capitals", { GATEWAYS: "node-a,Node-B" }, ["GATEWAYS"]],
     ["an origin with a path", { CORS_ORIGINS: "https://a.example/x" }, ["CORS_ORIGINS"]],
     ["any origin", { CORS_ORIGINS: "*" }, ["CORS_ORIGINS"]],
+    ["plain http to a name that begins like loopback", { RPC_URL: "http://127.example.org" }, ["RPC_URL"]],
     ["a setting and its file", { ADMIN_TOKEN: "x", ADMIN_TOKEN_FILE: "/proc/version" }, ["ADMIN_TOKEN_FILE"]],
   ])("%s", (_, given, expected) => {
     expect(wrong({ ...LEAST, ...given })).toEqual(expected);

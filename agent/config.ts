@@ -244,7 +244,9 @@ function together(values: Readonly<Record<string, string>>, parsed: Parsed | und
 
 /** Loopback, or a name of one label as containers have it. */
 export function isPrivateHost(host: string): boolean {
-  return host === "localhost" || host === "[::1]" || /^127\./.test(host) || /^[a-z][a-z0-9_-]*$/i.test(host);
+  return (
+    host === "localhost" || host === "[::1]" || /^127(\.[0-9]+){3}$/.test(host) || /^[a-z][a-z0-9_-]*$/i.test(host)
+  );
 }
 
 function settingsOf(parsed: Parsed) {
