@@ -1,5 +1,5 @@
 /** `config`: from a token and its key file to a file that any WireGuard app reads. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import type { PrivateKey } from "../model.ts";
 import { token } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
@@ -21,7 +21,7 @@ export function configCommand(): Command {
     "compute the WireGuard configuration of a token's holder, for any app on any device",
   );
   return wishes(command)
-    .option("--qr", "show it as a QR code for a phone, private key included")
+    .addOption(new Option("--qr", "show it as a QR code for a phone, private key included").conflicts("json"))
     .option("--out <file>", "write it, private key included, 0600; only over an earlier one of this token")
     .option("--json", "print JSON: the configuration without its private key, and the block it was computed at")
     .addHelpText("after", "\nWithout --qr and --out it is printed for reading, without the private key.")

@@ -125,6 +125,14 @@ describe("a holder joins", { timeout: 120_000 }, () => {
     expect(asked.out).toMatch(/[▀▄█]{20}/);
   });
 
+  it("shows no QR code, which holds the key, where JSON goes to a script", async () => {
+    const words = ["--token", token, "--key-file", "phone.key", "--json", "--qr"];
+    const [config, join] = await Promise.all([typing.run(["config", ...words]), typing.run(["join", ...words])]);
+    const refused = { exit: 2, out: "", err: expect.stringMatching(/--qr.* cannot be used with .*--json/) };
+    expect([config, join]).toEqual([refused, refused]);
+    expect((await typing.run(joining("--out", "c.conf", "--json", "--no-qr"))).exit).toBe(0);
+  });
+
   it("shows a QR code that the terminal is wide enough for, if need be without the comments", async () => {
     const widest = async (columns: number) => {
       const { argv, env } = typing.command(joining("--out", "qr.conf"));

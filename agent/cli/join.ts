@@ -59,6 +59,9 @@ function typedSeconds(text: string): number {
 }
 
 async function join(typed: Typed): Promise<void> {
+  // Not by commander, for whom --no-qr is --qr.
+  if (typed.qr && typed.json)
+    throw new Failure(EXIT.usage, "--qr cannot be used with --json: it shows the private key");
   const settings = chainSettings(process.env);
   const { adminToken } = httpSettings(process.env);
   const unlock = signer(typed, process.env);
