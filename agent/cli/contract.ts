@@ -51,8 +51,12 @@ function dispatches(code: string, selector: string): boolean {
   return code.includes((0x5f + bytes.length / 2).toString(16) + bytes);
 }
 
-/** Why the contract refuses, in plain words. @param revert its data as hex, where the upstream sent any */
-export function refusal(revert: string | undefined): string {
+/**
+ * Why the contract refuses, in plain words.
+ * @param revert its data as hex, where the upstream sent any
+ * @param data what the contract was asked to do, as hex
+ */
+export function refusal(revert: string | undefined, data = ""): string {
   const known = revert === undefined ? undefined : parsed(revert);
   if (known === undefined) {
     return "the contract refuses and does not say why: the account may lack the right, or the contract this function";
@@ -70,13 +74,18 @@ export function refusal(revert: string | undefined): string {
     EndpointNotAllowed: `token ${first} is a member, and only nodes and gateways have endpoints: see set-role`,
     TokenRevoked: `token ${first} is revoked, for good`,
     NotTokenOwner: `token ${first} is not yours: ${second} does not own it`,
-    OwnableUnauthorizedAccount: `${first} does not own the contract: only its owner may do this`,
+    // One error for two reasons: whoever accepts need not own the contract, but have been offered it.
+    OwnableUnauthorizedAccount: data.startsWith(ACCEPT)
+      ? `the contract was not offered to ${first}: its owner does that with dstack-vpn transfer-ownership`
+      : `${first} does not own the contract: only its owner may do this`,
     OwnableInvalidOwner: `${first} cannot own the contract`,
     ERC721NonexistentToken: `there is no token ${first}`,
     ERC721InvalidReceiver: `${first} cannot hold a token`,
   };
   return words[known.name] ?? `the contract refuses: ${known.name}`;
 }
+
+const ACCEPT = contract.encodeFunctionData("acceptOwnership");
 
 function parsed(revert: string) {
   try {

@@ -47,7 +47,7 @@ describe("an encrypted keystore", { timeout: 60_000 }, () => {
   });
 
   it.each([
-    ["with its passphrase in a file", ["--passphrase-file", "pass"], 1, /does not own the contract/],
+    ["with its passphrase in a file", ["--passphrase-file", "pass"], 1, /^the contract was not offered to 0x7099/m],
     [
       "with another passphrase",
       ["--passphrase-file", "wrong"],

@@ -47,7 +47,7 @@ export async function preview(rpc: Rpc, from: string, { to, data }: Call | Creat
   try {
     return await ask(rpc, "eth_call", [{ from, ...(to === undefined ? {} : { to }), data }, "latest"], hexText);
   } catch (error) {
-    throw asRefusal(error);
+    throw asRefusal(error, data);
   }
 }
 
@@ -56,7 +56,7 @@ export async function gasOf(rpc: Rpc, from: string, { to, data }: Call | Creatio
   try {
     return await ask(rpc, "eth_estimateGas", [{ from, ...(to === undefined ? {} : { to }), data }], quantity);
   } catch (error) {
-    throw error instanceof RpcError && error.kind !== "reverted" ? unpaid(from, error) : asRefusal(error);
+    throw error instanceof RpcError && error.kind !== "reverted" ? unpaid(from, error) : asRefusal(error, data);
   }
 }
 
@@ -141,9 +141,9 @@ export async function isOvertaken(rpc: Rpc, account: string, nonce: number, hash
   return (await rpc.ask(looking, { only })).value && (await receiptOf(rpc, hash, { only })) === undefined;
 }
 
-function asRefusal(error: unknown): unknown {
+function asRefusal(error: unknown, data: string): unknown {
   if (!(error instanceof RpcError) || error.kind !== "reverted") return error;
-  return new Failure(EXIT.failed, refusal(error.dataHex), { cause: error });
+  return new Failure(EXIT.failed, refusal(error.dataHex, data), { cause: error });
 }
 
 function unpaid(from: string, cause: RpcError): Failure {
