@@ -107,6 +107,16 @@ describe("every command, where something is wrong", { timeout: 180_000 }, () => 
     }
   });
 
+  it.each(["0", "f"])("a signing key of 32 bytes that is none: all %s", async (digit) => {
+    const ran = await typing.run(["revoke", "1"], { CONTRACT_PRIVATE_KEY: digit.repeat(64) });
+    expect(ran).toMatchObject({
+      exit: 78,
+      out: "",
+      err: expect.stringMatching(/^CONTRACT_PRIVATE_KEY: must be 32 bytes/),
+    });
+    expect(ran.err).not.toContain(digit.repeat(8));
+  });
+
   it("a folder that cannot be written, before anything is sent", async () => {
     const gateway = (await typing.run(["keys", "--out", "gate.key"])).out.trim();
     const { tokenId } = await typing.owner("grant", "--to", ALICE.address, "--node-id", "gate", "--key", gateway);

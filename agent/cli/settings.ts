@@ -55,12 +55,20 @@ export function signingKey(environment: Environment): Secret | undefined {
   const mistakes: Fault[] = [];
   const names = ["CONTRACT_PRIVATE_KEY", "CONTRACT_PRIVATE_KEY_FILE"];
   const text = withFiles(only(environment, names), mistakes)["CONTRACT_PRIVATE_KEY"];
-  if (text !== undefined && !/^(0x)?[0-9a-fA-F]{64}$/.test(text)) {
+  if (text !== undefined && !isPrivateKey(text)) {
     const problem = "must be 32 bytes of hex, the key of the account that signs";
     mistakes.push({ code: "config.invalid", setting: "CONTRACT_PRIVATE_KEY", problem });
   }
   if (mistakes.length > 0) throw wrongSettings(mistakes);
   return text === undefined ? undefined : new Secret(`0x${text.replace(/^0x/, "")}`);
+}
+
+/** Of secp256k1: 32 bytes, not 0 and below the order of the curve. */
+function isPrivateKey(text: string): boolean {
+  const digits = text.replace(/^0x/, "");
+  if (!/^[0-9a-fA-F]{64}$/.test(digits)) return false;
+  const value = BigInt(`0x${digits}`);
+  return value > 0n && value < 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
 }
 
 function parsed(environment: Environment): Settings {
