@@ -16,8 +16,8 @@ export function proxyLines({ node, address }: Detour): string[] {
   const listen = `--udp-listen ${UDP2TCP.host}:${UDP2TCP.port}`;
   const forward = `--tcp-forward ${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
   return [
-    "# Goes by TCP. Start this first, on this machine, and leave it running (Mullvad's udp2tcp takes the same options):",
-    `#   node agent/proxy/main.ts udp2tcp ${listen} ${forward} --nodelay`,
+    "# Goes by TCP. Start this first, in a checkout on this machine, and leave it running (Mullvad's udp2tcp takes the same options):",
+    `#   npx node agent/proxy/main.ts udp2tcp ${listen} ${forward} --nodelay`,
     node.role === "gateway"
       ? "# Only this gateway is dialled; the other nodes are reached through it."
       : "# Only this node is dialled, and it is no gateway: the other nodes are not reached.",
