@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ALICE, OWNER } from "../test/cli.ts";
 import { Typing } from "../test/typing.ts";
+import { contract } from "./contract.ts";
 
 let typing: Typing;
 let key: string;
@@ -48,6 +49,14 @@ describe("a contract without roles, endpoints and keys to set", { timeout: 120_0
     expect(JSON.parse(join.out)).toMatchObject({ transaction: null, out: "phone.conf" });
     expect(check.exit).toBe(0);
     expect(lost).toMatchObject({ exit: 69, out: expect.stringMatching(/set PEER_ENDPOINTS as they publish it/) });
+  });
+
+  it("cannot make every row of list as wide as its longest name", async () => {
+    const data = contract.encodeFunctionData("mintNodeAccess", [ALICE.address, "n".repeat(5_000), "", ""]);
+    await typing.rpc("eth_sendTransaction", { from: OWNER.address, to: typing.chain["CONTRACT_ADDRESS"], data });
+    const { out } = await typing.run(["list"]);
+    expect(out).toMatch(/ n{60}\.{3} /);
+    expect(Math.max(...out.split("\n").map(({ length }) => length))).toBeLessThan(250);
   });
 
   it("gives a key to two, of whom the second hears whose it was first", async () => {

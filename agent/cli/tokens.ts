@@ -51,10 +51,15 @@ async function list({ all, csv, json, cache }: Typed & { all?: true; csv?: true 
   }
   const heads = ["TOKEN", "NODE ID", "ROLE", "OWNER", "ACCESS", "ADDRESSES"];
   const cells = rows.map((row) => [
-    ...[row.tokenId, shown(row.nodeId), row.role, row.owner],
+    ...[row.tokenId, cut(shown(row.nodeId)), row.role, row.owner],
     ...[row.access, row.addresses.map((address) => address.replace(/\/.*/, "")).join(" ")],
   ]);
   print(...table([heads, ...cells]));
+}
+
+/** To what our contract takes for a name: on another, one of thousands of characters would widen every row. */
+function cut(name: string): string {
+  return name.length <= 63 ? name : `${name.slice(0, 60)}...`;
 }
 
 /** In the order of `COLUMNS`. */
