@@ -57,6 +57,9 @@ function checkHolder({ registry, roster }: ChainView, { token: id, keyFile }: Wa
   const verdict = roster.verdict(id);
   // Whoever is to set a key is told which; a public key is no secret.
   const setKey = `dstack-vpn set-key --token ${id} --key ${key.publicKey}`;
+  if (known.active && !known.claim?.key) {
+    throw new Failure(EXIT.failed, `token ${id} has no key registered; if it is yours, register this one: ${setKey}`);
+  }
   if (known.active && known.claim?.key !== key.publicKey) {
     throw new Failure(EXIT.failed, `token ${id} has another key than ${keyFile}; if it is yours: ${setKey}`);
   }

@@ -56,6 +56,9 @@ describe("a holder joins", { timeout: 120_000 }, () => {
     expect(by).toBe(ALICE.address);
     const setKey = await typing.run(["set-key", "--token", token, "--key", key, "--json"]);
     expect(sign).toEqual(JSON.parse(setKey.out));
+    const config = await typing.run(["config", "--token", token, "--key-file", "phone.key"]);
+    const missing = `token ${token} has no key registered; if it is yours, register this one: dstack-vpn set-key --token `;
+    expect(config).toEqual({ exit: 1, out: "", err: expect.stringContaining(missing) });
   });
 
   it("is not let in by somebody else's wallet, and nothing is sent", async () => {
