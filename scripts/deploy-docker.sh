@@ -45,6 +45,9 @@ usage() {
 act() {
   if [ -n "$dry_run" ]; then say "would: $*"; else "$@"; fi
 }
+act_quietly() {
+  if [ -n "$dry_run" ]; then act "$@"; else "$@" >/dev/null; fi
+}
 
 # shellcheck source=scripts/deploy/settings.sh
 . scripts/deploy/settings.sh
@@ -249,10 +252,10 @@ verb_cleanup() {
     read -r -p "type yes to go on: " answer || true
     [ "$answer" = yes ] || stop "nothing was removed"
   fi
-  [ ${#containers[@]} = 0 ] || act docker rm -f "${containers[@]}" >/dev/null
-  [ ${#volumes[@]} = 0 ] || act docker volume rm "${volumes[@]}" >/dev/null
+  [ ${#containers[@]} = 0 ] || act_quietly docker rm -f "${containers[@]}"
+  [ ${#volumes[@]} = 0 ] || act_quietly docker volume rm "${volumes[@]}"
   mapfile -t containers < <(docker network ls -q --filter "label=com.docker.compose.project=$PROJECT")
-  [ ${#containers[@]} = 0 ] || act docker network rm "${containers[@]}" >/dev/null
+  [ ${#containers[@]} = 0 ] || act_quietly docker network rm "${containers[@]}"
   act remove_images
   act rm -rf "$SECRETS" "$STATE"
   [ -n "$dry_run" ] || say "removed"

@@ -177,6 +177,15 @@ describe.skipIf(!canDeploy)("run", () => {
   });
 });
 
+describe.skipIf(!canDeploy)("cleanup", () => {
+  it("says with --dry-run what it would remove, and removes nothing", async () => {
+    await deployDocker("deploy");
+    const said = await deployDocker("cleanup --dry-run");
+    expect(said).toMatch(/^would: docker rm -f monitoring mullvad-proxy node-a node-b web$/m);
+    expect(isRunning("node-a")).toBe(true);
+  });
+});
+
 describe.skipIf(!canDeploy)("rollback", () => {
   it("brings back the RPC URL of the deployment before, and again that of the one after", async () => {
     await deployDocker("deploy");
