@@ -21,7 +21,7 @@
 # Settings come from the environment and from .env (see env.example); besides those there are HTTP_BIND (127.0.0.1),
 # DASHBOARD_HOSTS, NODE_MEMORY (1g), DEVNET_PORT (8545), DEPLOY_DIR (here; for .secrets and .deploy), HEALTHY_WITHIN (90 s,
 # anew with each block that a node comes further) and NODE_OWNER: with it and CONTRACT_PRIVATE_KEY, deploy grants the nodes
-# their tokens; otherwise it writes to no chain.
+# their tokens, and says how they become nodes that others dial; otherwise it writes to no chain.
 # Exit: 0 done, 1 something failed or is unhealthy, 64 wrong usage, 69 this machine lacks something.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -32,7 +32,7 @@ readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} LETTERS=abcdefgh
 # .deploy/ is what was deployed: current/ and previous/, each with its compose files and their environment.
 readonly STATE=${DEPLOY_DIR:-$PWD}/.deploy SECRETS=${DEPLOY_DIR:-$PWD}/.secrets
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 stop() {
   printf 'deploy-docker: %s\n' "$@" >&2
   exit 1

@@ -129,6 +129,22 @@ describe.skipIf(!canDeploy)("Prometheus and Grafana", () => {
   });
 });
 
+describe.skipIf(!canDeploy)("with a key and an owner", () => {
+  it("grants a node that waits, and says what makes others dial it", async () => {
+    const reasons = health(snapshot({ registry: { ...snapshot().registry, selfTokenId: undefined } }), NOW);
+    readyOf("node-b", ...Array(40).fill(JSON.stringify(reasons)));
+    const owner = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    const said = await deployDocker("deploy", { CONTRACT_PRIVATE_KEY: "the-key", NODE_OWNER: owner });
+    expect(said).toMatch(/node-b waits for a grant[\s\S]*granting node-b to 0x7099[\s\S]*node-b is healthy/);
+    expect(said).toMatch(
+      /dstack-vpn set-role --token 5 [\s\S]*dstack-vpn set-endpoint --token 5 --endpoint HOST:51821\n/,
+    );
+    expect(readFileSync(join(here, "stdin"), "utf8").trim()).toBe("the-key");
+    expect(calls().join("\n")).toMatch(/ grant --to 0x7099\S+ --node-id node-b --key KEY$/m);
+    expect(calls().join("\n")).not.toContain("the-key");
+  });
+});
+
 describe("setup", () => {
   const secret = (name: string) => readFileSync(join(here, ".secrets", name), "utf8").trim();
   const file = (name: string, text: string) => {
