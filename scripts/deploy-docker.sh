@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# deploy-docker.sh <verb> [--devnet] [--observability] [--nodes N] [--yes] [--dry-run]: the system in containers on this machine.
+# deploy-docker.sh <verb> [option...]: the system in containers on this machine.
 #
 #   deploy    checks, builds, starts and waits until everything is healthy; safe to repeat. A node whose new image does
 #             not become healthy gets the old one back, and the nodes behind it are not touched. What its flags name
 #             no longer is removed (a node, the chain, Prometheus and Grafana); volumes stay.
-#   setup     makes what is missing of .secrets/, once; never overwrites
+#   setup     writes .secrets/ from the settings; an admin token that none names is made once and kept
 #   build     builds the images; without an image registry it makes their bases locally, and says so
 #   start | stop | restart | logs [service...]
-#   run <service> <command>...   once, beside the service, with its settings and volumes: run node-a dstack-vpn doctor
+#   run <service> <command>...   once, beside the service, with its settings and volumes: run node-a dstack-vpn list
 #   status    a table of what runs; not 0 when something is unhealthy
-#   rollback  the deployment before the present one: its images and its settings
+#   rollback  the deployment before the present one: its images and its settings; of the secrets its RPC URL alone
 #   cleanup   removes containers, keys, state and images; asks first
 #
-#   --devnet  with a local chain that has the contract, and a grant for each node
-#   --observability  with Prometheus and Grafana
-#   --nodes N 1 to 8 nodes, node-a to node-h (default 2)
-#   --yes     asks nothing
-#   --dry-run prints what it would do, and does nothing
+#   --devnet         with a local chain that has the contract, and a grant for each node
+#   --nodes N        1 to 8 nodes, node-a to node-h (default 2)
+#   --observability  with Prometheus (9090) and Grafana (3000), which ask the nodes that there are
+#   --yes            asks nothing
+#   --dry-run        prints what it would do, and does nothing
 #
 # Settings come from the environment and from .env (see env.example); besides those there are HTTP_BIND (127.0.0.1),
 # DASHBOARD_HOSTS, NODE_MEMORY (1g), DEVNET_PORT (8545), DEPLOY_DIR (here; for .secrets and .deploy), HEALTHY_WITHIN (90 s,
@@ -29,7 +29,8 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 readonly AGENT_UID=51820 # of docker/*/Dockerfile
 readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} LETTERS=abcdefgh
-# .deploy/ is what was deployed: current/ and previous/, each with its compose files and their environment.
+# .deploy/ is what was deployed: current/ and previous/, each with its compose files, their environment and
+# its RPC URL; and targets/, whom Prometheus asks.
 readonly STATE=${DEPLOY_DIR:-$PWD}/.deploy SECRETS=${DEPLOY_DIR:-$PWD}/.secrets
 
 say() { printf '%s\n' "$@"; }
