@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { settle } from "./access.ts";
-import { witnessRemovals } from "./auditing.ts";
 import type { TokenId } from "./model.ts";
+import { witnessRemovals } from "./proving.ts";
 import { tendDevice } from "./tend.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 

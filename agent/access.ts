@@ -159,8 +159,8 @@ interface Derived {
 function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
   const now = new Map([...asked].map((id) => [id, peerOf(agent, id)]));
   const losing = [...now].filter(([id, { peer }]) => isLosing(agent, id, peer)).map(([id]) => id);
-  const kept = losing.filter((id) => awaitsHeir(agent, id));
-  const gone = losing.filter((id) => !kept.includes(id));
+  const kept = new Set(losing.filter((id) => awaitsHeir(agent, id)));
+  const gone = losing.filter((id) => !kept.has(id));
   const byLogs = gone.filter((id) => isLogsWord(agent, id));
   const doubt = { sinceMs: agent.now().steadyMs, from: agent.follower.heads.tipFrom };
   const doubtful = new Map(unproven(agent, byLogs).map((id) => [id, agent.doubtful.get(id) ?? doubt]));

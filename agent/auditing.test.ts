@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { auditAll, auditRolling, witnessRemovals } from "./auditing.ts";
+import { auditAll, auditRolling } from "./auditing.ts";
+import { witnessRemovals } from "./proving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";

@@ -1,21 +1,19 @@
 /**
- * The registry held against the contract's own state: a rolling sample, everything now and then, and the removals that
- * wait for a witness. What differs enters the ledger like an event, so that reorgs and refolds stay right.
+ * The registry held against the contract's own state: a rolling sample, and everything now and then. What differs enters
+ * the ledger like an event, so that reorgs and refolds stay right.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, type Observed, probeIds, type Reading, readTokens, roundsOf, sample } from "./chain/audit.ts";
+import { compare, type Observed, probeIds, readTokens, roundsOf, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
-import type { Doubt } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
-import { claimants, type Registry, recordedIds, token } from "./registry/registry.ts";
+import { type Registry, recordedIds, token } from "./registry/registry.ts";
 import { disputed } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
@@ -91,7 +89,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   return { repairs, isWhole: states.size === ids.length };
 }
 
-type States = ReadonlyMap<TokenId, TokenState>;
+export type States = ReadonlyMap<TokenId, TokenState>;
 
 /**
  * One upstream that makes up a state must neither take anybody away nor admit anybody where there are others: of those
@@ -154,13 +152,8 @@ async function finalAdditions(
   if (ids.length === 0 || final.number < 0) return [];
   const more = (states: States) => differences(settled, states, final, true);
   const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
-  return seconded(
-    agent,
-    found.filter((repair) => mayReturn(agent, repair)),
-    final,
-    more,
-    signal,
-  );
+  const returning = found.filter((one) => mayReturn(agent, one));
+  return seconded(agent, returning, final, more, signal);
 }
 
 /** What an only upstream's state may be too old to know: a token that its logs have revoked. What an audit took, it brings back. */
@@ -171,7 +164,7 @@ function mayReturn({ rpc, ledger, auditedOut }: Agent, { tokenId }: Observed): b
 }
 
 /** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
-async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
+export async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
   return isForked(agent) ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tipOf(trail(agent.ledger));
 }
 
@@ -193,72 +186,6 @@ function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal)
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
   return repairs.length;
 }
-
-/**
- * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
- * five seconds later of the same.
- */
-export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
-    for (const [not, ids] of dueForWitness(agent)) {
-      if (!signal.aborted) await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
-    }
-  }
-}
-
-/** Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing. */
-async function askWitness(agent: Agent, ids: readonly TokenId[], not: string | undefined, signal: AbortSignal) {
-  const at = await stateBlock(agent, signal);
-  const reading: Reading = not === undefined ? {} : { not };
-  const asked = new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))]);
-  const states = await readTokens(agent.rpc, agent.settings.contract, [...asked], at, signal, reading);
-  for (const id of ids) if (isProven(agent, id, states)) agent.witnessed.add(id);
-  const sinceMs = agent.now().steadyMs;
-  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [
-    id,
-    states.has(id) ? { ...doubt, sinceMs } : doubt,
-  ];
-  agent.doubtful = new Map([...agent.doubtful].map(again));
-  await settle(agent, ids);
-}
-
-/**
- * By the upstream that is no witness: at once of another than the one that told; after a while, in which that one may
- * have got well, of whichever answers.
- */
-function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]> {
-  const overdueMs = agent.now().steadyMs - WITNESS_MS;
-  const due = [...agent.doubtful].filter(([, doubt]) => doubt.sinceMs <= overdueMs || hasOtherUpstream(agent, doubt));
-  const byTeller = Map.groupBy(due, ([, { sinceMs, from }]) => (sinceMs <= overdueMs ? undefined : from));
-  return new Map([...byTeller].map(([not, all]) => [not, all.map(([id]) => id)]));
-}
-
-/** One that is down is no witness, and a removal that is due does not wait for it to come back. */
-function hasOtherUpstream({ rpc }: Agent, { from }: Doubt): boolean {
-  return from !== undefined && rpc.upstreams().some(({ name, healthy }) => healthy && name !== from);
-}
-
-const WITNESS_MS = 5_000;
-
-function isProven(agent: Agent, id: TokenId, states: States): boolean {
-  const before = agent.placed.get(id);
-  const state = states.get(id);
-  if (state === undefined) return false;
-  if (state.kind === "missing" || before === undefined) return true;
-  if (!state.active || state.owner !== before.owner || state.key !== before.key) return true;
-  return heirsOf(agent, id).some((heir) => isDeepStrictEqual(holding(states.get(heir)), holding(state)));
-}
-
-/** Its owner's tokens that have the key after it. */
-function heirsOf(agent: Agent, id: TokenId): TokenId[] {
-  const key = agent.placed.get(id)?.key;
-  if (key === undefined || agent.roster.verdict(id) !== "key.claimed") return [];
-  return claimants(agent.ledger.registry, key).flatMap((heir) => (heir.id === id ? [] : [heir.id]));
-}
-
-const holding = (state: TokenState | undefined) =>
-  state?.kind === "present" ? { owner: state.owner, key: state.key, active: state.active } : undefined;
 
 export async function attempt(agent: Agent, signal: AbortSignal, work: () => Promise<unknown>): Promise<void> {
   try {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { witnessRemovals } from "./auditing.ts";
 import type { PublicKey } from "./model.ts";
+import { witnessRemovals } from "./proving.ts";
 import { save } from "./saving.ts";
 import { Boot, keyOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
