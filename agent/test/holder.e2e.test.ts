@@ -95,7 +95,7 @@ describe("a new user", () => {
     expect(conf.exit).toBe(0);
     // The command that the file itself names.
     const [, args = ""] =
-      /^# +node agent\/proxy\/main\.ts (.*)$/m.exec(await user.run(["cat", "/run/proxied.conf"])) ?? [];
+      /^# +npx node agent\/proxy\/main\.ts (.*)$/m.exec(await user.run(["cat", "/run/proxied.conf"])) ?? [];
     const client = user.start([process.execPath, UDP2TCP, ...args.split(" ")]);
     await client.says(/"listening"/);
     await user.run(["wg-quick", "up", "/run/proxied.conf"]);
