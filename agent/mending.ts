@@ -87,9 +87,10 @@ function differing(agent: Agent, found: DeviceState): Change[] {
  */
 function isLater(agent: Agent, { key, allowedIps }: Peer): boolean {
   if (agent.isTooStale) return false;
-  const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
+  const ids = allowedIps.filter((cidr) => !agent.overlay.includes(cidr)).map((cidr) => tokenAt(agent.overlay, cidr));
   const isSo = (id: TokenId) => isAwaited(agent, id, key) || (!agent.isCaughtUp && mayHaveGained(agent, id, key));
-  return ids.length > 0 && ids.every(isSo);
+  // Beside tokens' addresses and the overlay nobody was ever given anything.
+  return ids.length > 0 && ids.every((id) => id !== undefined && isSo(id));
 }
 
 function isAwaited(agent: Agent, id: TokenId, key: PublicKey): boolean {

@@ -86,12 +86,12 @@ describe("a start", () => {
     boot.contract.mine();
     await boot.poll();
     const peer = boot.device.peers.get(A);
-    const plant = (key: PublicKey, ip: string) => {
-      if (peer !== undefined) boot.device.peers.set(key, { ...peer, key, allowedIps: [cidr(ip)] });
+    const plant = (key: PublicKey, ...ips: readonly string[]) => {
+      if (peer !== undefined) boot.device.peers.set(key, { ...peer, key, allowedIps: ips.map(cidr) });
     };
-    // Granted after the last save, as token 77; and somebody's who was never granted.
+    // Granted after the last save, as token 77; and somebody's who was never granted, with a token's address and more.
     plant(LATER, "10.213.0.77/32");
-    plant(STRANGER, "0.0.0.0/0");
+    plant(STRANGER, "0.0.0.0/0", "10.213.0.78/32");
     boot.device.refusesRemovals = false;
     await boot.restart();
     boot.lie(down);
