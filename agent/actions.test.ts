@@ -1,5 +1,8 @@
+import { rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { resync, rollback } from "./actions.ts";
+import type { PublicKey } from "./model.ts";
 import { Boot, keyOf } from "./test/boot.ts";
 
 const [A, B, C] = [keyOf(1), keyOf(2), keyOf(3)] as const;
@@ -69,6 +72,33 @@ describe("a rollback", () => {
     await boot.restart();
     await boot.fullPass();
     expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+
+  const heldAt = async (...keys: readonly PublicKey[]) => {
+    boot = new Boot();
+    for (const key of keys) {
+      boot.grant(key);
+      await boot.poll();
+      await boot.fullPass();
+    }
+    await rollback(boot.agent, undefined);
+  };
+
+  it("is not undone by a restart that finds none of the files", async () => {
+    await heldAt(A, B);
+    rmSync(dirname(boot.agent.files.path), { recursive: true });
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+  });
+
+  it("that an earlier agent has held without noting its keys has those of its file", async () => {
+    await heldAt(A, B);
+    await boot.agent.store.save(boot.agent.ledger, { heldKeys: "" });
+    await boot.restart();
+    expect(boot.agent.held?.keys).toEqual(new Set([A]));
   });
 
   it("that is asked for again goes further back, not to where the first came from", async () => {

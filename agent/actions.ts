@@ -25,15 +25,6 @@ export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repai
   return { repairs, rebuilding };
 }
 
-/** A restart does not let go of what was held. */
-export async function holdAgain(agent: Agent): Promise<void> {
-  const generation = Number(agent.store.note("held") ?? "");
-  if (!(generation > 0)) return;
-  // What was written since has nobody whom it did not have.
-  const kept = await agent.files.read(generation).catch(() => agent.files.newest());
-  if (kept !== undefined) agent.held = { generation, keys: new Set(kept.peers.map(({ key }) => key)) };
-}
-
 /**
  * Puts the device back to a generation, without those who are no longer admitted, and adds nobody else until a resync.
  * @throws AgentError config.no-generation

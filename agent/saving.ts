@@ -3,6 +3,7 @@ import { type Agent, BLOOMS, mended, report } from "./agent.ts";
 import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import { freshnessNote } from "./freshness.ts";
+import { holdNote } from "./hold.ts";
 import { unvouchedNote } from "./unvouched.ts";
 
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
@@ -16,12 +17,11 @@ export async function save(agent: Agent): Promise<void> {
   const startedMs = agent.now().steadyMs;
   const { ledger, freshness, removals } = agent;
   try {
-    const held = String(agent.held?.generation ?? "");
     const blooms = agent.follower.habits.hasBlooms ? "yes" : "";
     await agent.store.save(ledger, {
       ...notes,
       ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
-      ...(held === (agent.store.note("held") ?? "") ? {} : { held }),
+      ...holdNote(agent),
       ...(blooms === (agent.store.note(BLOOMS) ?? "") ? {} : { [BLOOMS]: blooms }),
     });
     agent.savedLedger = ledger;
