@@ -140,7 +140,9 @@ async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, s
   try {
     if (held.isUnreached) Object.assign(held, opened(held.path, held.identity).held);
     held.db ??= renewed(held);
-    await transact(held.db, writes(held.saved, ledger, held.identity.genesis, notes));
+    // A new file has none of those that stay as they were.
+    const all = held.saved === undefined ? { ...Object.fromEntries(held.notes), ...notes } : notes;
+    await transact(held.db, writes(held.saved, ledger, held.identity.genesis, all));
   } catch (error) {
     const fault = faultOf(error, held.path, "saving");
     if (fault.fault.code === "store.corrupt") {
