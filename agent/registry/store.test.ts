@@ -372,6 +372,38 @@ describe("a store that cannot be used", () => {
     await again.store.close();
   }, 20_000);
 
+  it("is written anew by the next save where somebody has deleted it, or all of its directory, while running", async () => {
+    const { store } = openStore(path, identity);
+    let ledger = start;
+    for (const [number, gone] of [path, directory].entries()) {
+      ledger = history(ledger, `grant ${number} A k`, number);
+      await store.save(ledger, { [`note-${number}`]: "x" });
+      rmSync(gone, { recursive: true });
+    }
+    ledger = history(ledger, "revoke 1", 2);
+    await store.save(ledger);
+    await store.close();
+    const again = openStore(path, identity);
+    expect(drawnLedger(again.ledger)).toBe(drawnLedger(ledger));
+    expect([again.store.note("note-0"), again.store.note("note-1")]).toEqual(["x", "x"]);
+    await again.store.close();
+  });
+
+  it("is not saved, and left alone, where somebody has put another in its place while running", async () => {
+    const { store } = openStore(path, identity);
+    await store.save(start);
+    renameSync(path, `${path}.ours`);
+    writeFileSync(path, "somebody else's");
+    const ledger = history(start, "grant 1 A k", 1);
+    const unsaved = { fault: { code: "store.unsaved", problem: "another file is in its place" } };
+    for (let i = 0; i < 2; i++) await expect(store.save(ledger)).rejects.toMatchObject(unsaved);
+    expect(readFileSync(path, "utf8")).toBe("somebody else's");
+    renameSync(`${path}.ours`, path);
+    await store.save(ledger);
+    await store.close();
+    expect(drawnLedger(await reopened())).toBe(drawnLedger(ledger));
+  });
+
   it("never overwrites one that was set aside before", async () => {
     for (const text of ["first", "second"]) {
       writeFileSync(path, text.repeat(500));

@@ -2,7 +2,7 @@
  * The ledger on disk: one SQLite file, one transaction per save, one writer. What is read back is parsed as strictly as
  * anything from outside, and a file that cannot be used is set aside, never deleted.
  */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
@@ -65,7 +65,8 @@ export function openStore(path: string, identity: Identity): Opened {
 export function openUnwritable(path: string, identity: Identity): Omit<Opened, "corrupt"> {
   const { genesis, notes, ledger } = readCopy(path, identity) ?? { notes: new Map() };
   const reached = { ...identity, genesis: identity.genesis ?? genesis };
-  const held: Held = { path, identity: reached, db: undefined, isUnreached: true, notes, saved: undefined };
+  const nothing = { db: undefined, inode: undefined, saved: undefined };
+  const held: Held = { path, identity: reached, isUnreached: true, notes, ...nothing };
   return { store: storeOf(held), ledger };
 }
 
@@ -94,8 +95,9 @@ function opened(path: string, identity: Identity): { held: Held; ledger: Ledger 
     const genesis = checkIdentity(db, path, identity);
     const ledger = readLedger(db);
     const notes = textsIn(db, "notes");
+    const file = { path, db, inode: inodeOf(path) };
     const saved = ledger && savedOf(ledger);
-    return { held: { path, identity: { ...identity, genesis }, db, isUnreached: false, notes, saved }, ledger };
+    return { held: { ...file, identity: { ...identity, genesis }, isUnreached: false, notes, saved }, ledger };
   } catch (error) {
     db.close();
     throw error;
@@ -108,6 +110,8 @@ interface Held {
   identity: Identity;
   /** Undefined after corruption, until the next save has made a new file, and while the file is out of reach. */
   db: DatabaseSync | undefined;
+  /** Of the file that `db` has open. */
+  inode: number | undefined;
   /** What is there is none of the corrupt: it goes on once it can be opened. */
   isUnreached: boolean;
   notes: Map<string, string>;
@@ -139,6 +143,7 @@ function storeOf(held: Held): Store {
 async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, string>>): Promise<void> {
   try {
     if (held.isUnreached) Object.assign(held, opened(held.path, held.identity).held);
+    if (held.db !== undefined) checkPlace(held);
     held.db ??= renewed(held);
     // A new file has none of those that stay as they were.
     const all = held.saved === undefined ? { ...Object.fromEntries(held.notes), ...notes } : notes;
@@ -147,9 +152,7 @@ async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, s
     const fault = faultOf(error, held.path, "saving");
     if (fault.fault.code === "store.corrupt") {
       held.isUnreached = false;
-      held.db?.close();
-      held.db = undefined;
-      held.saved = undefined;
+      abandon(held);
     }
     throw fault;
   }
@@ -157,10 +160,32 @@ async function save(held: Held, ledger: Ledger, notes: Readonly<Record<string, s
   for (const [name, value] of Object.entries(notes)) held.notes.set(name, value);
 }
 
-function renewed({ path, identity }: Held): DatabaseSync {
-  if (existsSync(path)) setAside(path);
-  return connect(path, identity);
+/** SQLite goes on writing into a file that somebody has taken away, and that ends with us. @throws AgentError store.unsaved */
+function checkPlace(held: Held): void {
+  const inode = inodeOf(held.path);
+  if (inode === held.inode) return;
+  // Whose it is and what it holds is for a start to find out.
+  const problem = "another file is in its place";
+  if (inode !== undefined) throw new AgentError({ code: "store.unsaved", path: held.path, problem });
+  abandon(held);
 }
+
+/** The next save writes everything into a new file. */
+function abandon(held: Held): void {
+  held.db?.close();
+  held.db = undefined;
+  held.saved = undefined;
+}
+
+function renewed(held: Held): DatabaseSync {
+  if (existsSync(held.path)) setAside(held.path);
+  mkdirSync(dirname(held.path), { recursive: true });
+  const db = connect(held.path, held.identity);
+  held.inode = inodeOf(held.path);
+  return db;
+}
+
+const inodeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino;
 
 // 2,000 rows are some ten milliseconds.
 const SLICE = 2_000;
