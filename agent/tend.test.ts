@@ -318,6 +318,18 @@ describe("the gateway that carries the overlay", () => {
     expect(boot.device.added).toEqual([A, B]);
   });
 
+  it("is none that cannot be dialled, where the node accepts no packets itself", async () => {
+    boot = new Boot({ env: { INBOUND: "off" } });
+    const [a = 0n, b = 0n] = boot.grant(A, B);
+    for (const id of [a, b]) boot.contract.setRole(id, 2);
+    boot.contract.setEndpoint(b, "192.0.2.7:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    await boot.fullPass();
+    expect(carries(A, B)).toEqual([undefined, true]);
+  });
+
   it("is none that a held generation keeps off the device", async () => {
     boot = new Boot();
     const ids = boot.grant(A, B);

@@ -200,8 +200,9 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 
 function chooseGateway(agent: Agent, found: DeviceState): void {
   // One that we are not to have as a peer carries nothing.
-  const isThere = ({ tokenId, key }: Admitted) =>
-    found.peers.has(key) || (mayJoin(agent, tokenId) && !isHeldBack(agent, key));
+  const isDirect = (node: Admitted) => desired(node, agent.topology) !== undefined;
+  const isFree = ({ tokenId, key }: Admitted) => mayJoin(agent, tokenId) && !isHeldBack(agent, key);
+  const isThere = (node: Admitted) => isDirect(node) && (found.peers.has(node.key) || isFree(node));
   const gateways = [...agent.nodes.values()].filter((node) => node.role === "gateway" && isThere(node));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);
