@@ -31,6 +31,12 @@ export async function writeGeneration(agent: Agent): Promise<void> {
   if (isLate) report(agent, unwritten(agent, `it has not answered for ${PATIENCE_MS / 1000} s`));
 }
 
+/** On the way out: while no agent runs the file may serve, with whoever was revoked since it was written. */
+export async function writeLast(agent: Agent): Promise<void> {
+  // One that never was this agent's may know more than it has come to apply.
+  if (agent.isUnwritten && agent.lastBackupAt !== undefined) await writeGeneration(agent);
+}
+
 async function write(agent: Agent): Promise<void> {
   const { settings, files, lastRead } = agent;
   if (!agent.isUnwritten && (await files.isIntact())) return;

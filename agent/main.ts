@@ -14,6 +14,7 @@ import { overlayPrefix } from "./chain/prefix.ts";
 import { connect, type UpstreamChange } from "./chain/rpc.ts";
 import { parseSettings, publicSettings, type Settings } from "./config.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
+import { writeLast } from "./generations.ts";
 import { preferSize } from "./heap.ts";
 import { holdAgain } from "./hold.ts";
 import { type Cidr, overlaps, parseCidr } from "./model.ts";
@@ -85,6 +86,7 @@ async function run(settings: Settings, log: Log): Promise<void> {
     await firstPass(agent, stop.signal);
     await Promise.all(loops(agent, stop));
     await save(agent);
+    await writeLast(agent);
     if (settings.downOnExit) await agent.device.remove();
   } finally {
     stop.abort();

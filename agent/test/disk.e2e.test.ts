@@ -127,6 +127,18 @@ describe("a wg0.conf that somebody damaged is written anew", () => {
   });
 });
 
+it("a wg0.conf that serves while no agent runs has nobody who was revoked just before its end", async () => {
+  const key = Buffer.alloc(32, "the last").toString("base64");
+  const tokenId = await chain.grant(chain.account(4), "last", key);
+  await until("the grant to reach the file", 20_000, () => conf().includes(key));
+  await chain.revoke(tokenId);
+  await until("the revoke to reach the device", 10_000, async () => !(await node.host.hasPeer(key)), 10);
+  await agent.end();
+  expect(conf()).toMatch(/\n# End of generation .*\n$/);
+  expect(conf()).not.toContain(key);
+  await start();
+});
+
 describe("revokes reach the device, and the node says what is wrong, while", () => {
   test.each([
     [
