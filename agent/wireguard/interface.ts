@@ -44,6 +44,8 @@ export class Interface {
   /** Of the interface that is known to be ours; one with another index is another one. */
   #index: number | undefined;
   #isUnreachable = false;
+  /** It was adopted, and had an overlap when last asked; one that is made is not made with any. */
+  #mayOverlap = false;
   /** The table as we wrote it, and how nft prints that. */
   #firewall: { readonly text: string; readonly listing: string | undefined } | undefined;
 
@@ -70,9 +72,13 @@ export class Interface {
       repairs.push("make the interface");
     } else if (link.index !== this.#index) {
       await this.#adopt(link, wanted);
+      this.#mayOverlap = true;
+    }
+    if (!isNew && this.#mayOverlap) {
       const overlap = await this.#overlap(wanted);
       // It runs already, and if we stopped here nobody would revoke.
       if (overlap !== undefined) faults.push(overlap);
+      this.#mayOverlap = overlap !== undefined;
     }
     faults.push(...(await this.#guard(wanted, listing, repairs)));
     const unsettled = await this.#settle(link, wanted, repairs).then(() => undefined, refusal);
