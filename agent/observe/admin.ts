@@ -1,8 +1,8 @@
 /** Who may start something: whoever sends the admin token. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import type { RequestHandler, Response } from "express";
-import { rateLimit } from "express-rate-limit";
+import type { Request, RequestHandler, Response } from "express";
+import { ipKeyGenerator, rateLimit } from "express-rate-limit";
 import type { Secret } from "../model.ts";
 import { refuse } from "./answers.ts";
 
@@ -17,21 +17,34 @@ export function administrators(token: Secret | undefined) {
     // Digests are of one length, and compared in the same time wherever they differ.
     return expected !== undefined && given !== undefined && timingSafeEqual(digest(given), expected);
   };
-  const require: RequestHandler = (request, response, next) => (isAdmin(request) ? next() : refuseStranger(response));
-  const limit = rateLimit({
+  const keyOf = ({ ip = "" }: Request) => ipKeyGenerator(ip);
+  // Of wrong tokens alone: whoever asks for much at once with the right one would be shut out while the answers are made.
+  const countWrong = rateLimit({
     windowMs: 60_000,
     limit: MAX_ATTEMPTS,
-    skipSuccessfulRequests: true,
-    requestWasSuccessful: (_, response) => response.statusCode !== 401,
-    handler: (_, response) => refuse(response, 429, "too-many-requests", "too many wrong tokens: wait a minute"),
+    keyGenerator: keyOf,
+    handler: (_, response) => refuseGuesser(response),
     legacyHeaders: false,
     // Its warnings go to the console, and are about proxies that are not trusted here.
     validate: false,
   });
-  return { isAdmin, require, limit };
+  const isShutOut = async (request: Request) => {
+    const { totalHits = 0 } = (await countWrong.getKey(keyOf(request))) ?? {};
+    return totalHits >= MAX_ATTEMPTS;
+  };
+  const require: RequestHandler = async (request, response, next) => {
+    if (!isAdmin(request)) return countWrong(request, response, () => refuseStranger(response));
+    // Without it a guess would be known to be right by not being refused.
+    return (await isShutOut(request)) ? refuseGuesser(response) : next();
+  };
+  return { require };
 }
 
-export function refuseStranger(response: Response): void {
+function refuseGuesser(response: Response): void {
+  refuse(response, 429, "too-many-requests", "too many wrong tokens: wait a minute");
+}
+
+function refuseStranger(response: Response): void {
   response.set("WWW-Authenticate", "Bearer");
   refuse(response, 401, "unauthorized", "send Authorization: Bearer and the ADMIN_TOKEN");
 }

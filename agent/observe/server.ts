@@ -8,7 +8,7 @@ import express, { type Express, type Request, type RequestHandler } from "expres
 import helmet from "helmet";
 import { AgentError } from "../errors.ts";
 import type { Secret } from "../model.ts";
-import { administrators, refuseStranger } from "./admin.ts";
+import { administrators } from "./admin.ts";
 import { answer, errorJson, JSON_HEADERS, refuse, refuseFault, refuseMalformed, refuseMethod } from "./answers.ts";
 import { afterOf, generationOf, readBody } from "./asked.ts";
 import { hostNames, type Policy, refusal } from "./gate.ts";
@@ -89,7 +89,7 @@ function routes(options: ServeOptions, now: () => Now): Express {
   const post = (path: string, act: (request: Request) => Promise<unknown>) => {
     if (options.adminToken === undefined) return;
     const handler: RequestHandler = async (request, response) => answer(response, 200, await act(request));
-    app.route(path).post(admin.limit, admin.require, handler).all(refuseMethod("POST"));
+    app.route(path).post(admin.require, handler).all(refuseMethod("POST"));
   };
 
   get("/live", (_, response) => answer(response, 200, { status: "live" }));
@@ -110,10 +110,11 @@ function routes(options: ServeOptions, now: () => Now): Express {
       .set({ "Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store" })
       .send(text);
   });
-  get("/wireguard", admin.limit, async (request, response) => {
-    const isAsked = request.headers.authorization !== undefined && options.adminToken !== undefined;
-    if (!isAsked) return answer(response, 200, wireguardView(snapshot()));
-    if (!admin.isAdmin(request)) return refuseStranger(response);
+  const countPeers: RequestHandler = (request, response, next) => {
+    const isListAsked = request.headers.authorization !== undefined && options.adminToken !== undefined;
+    return isListAsked ? next() : answer(response, 200, wireguardView(snapshot()));
+  };
+  get("/wireguard", countPeers, admin.require, async (_, response) => {
     response.set(JSON_HEADERS);
     await pipeline(Readable.from(unhurried(wireguardPieces(snapshot()))), response).catch((error) => {
       // A reader that leaves half-way has what it wanted.
