@@ -117,7 +117,7 @@ async function dump(): Promise<Answers["dump"]> {
 /** As after a start: the registry is in memory, nothing is known of the device, and there is none. */
 async function fill(): Promise<Answers["fill"]> {
   await unmake("wg0");
-  await timed("nft", ["delete", "table", "inet", "dstack_vpn"]);
+  await timed("nft", ["delete", "table", "inet", "dstack_vpn_wg0"]);
   const { ledger } = agent;
   agent = newAgent({ ...parts, device: watched(openDevice(deviceOptions())) }, ledger, undefined, true);
   agent.roster.rebuild(ledger.registry, tipOf(trail(ledger)).number);

@@ -113,7 +113,7 @@ async function byAgent(scene: Scene, changes: number, pings: number, context: Co
   } finally {
     await agent.end("SIGKILL");
     await node.run(["ip", "link", "del", "wg0"]);
-    await node.run(["nft", "delete", "table", "inet", "dstack_vpn"]);
+    await node.run(["nft", "delete", "table", "inet", "dstack_vpn_wg0"]);
     await until("wireguard-go to end", 10_000, () => !existsSync(node.file("/run/wireguard/wg0.sock")));
   }
 }

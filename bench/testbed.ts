@@ -59,7 +59,7 @@ export class TestBed implements AsyncDisposable {
   async end(agent: AgentProcess): Promise<void> {
     await agent.end("SIGTERM");
     await this.#host.run(["ip", "link", "del", "wg0"]);
-    await this.#host.run(["nft", "delete", "table", "inet", "dstack_vpn"]);
+    await this.#host.run(["nft", "delete", "table", "inet", "dstack_vpn_wg0"]);
     const socket = this.#host.file("/run/wireguard/wg0.sock");
     await until("wireguard-go to end", 30_000, () => !existsSync(socket));
   }

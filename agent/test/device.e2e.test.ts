@@ -608,16 +608,44 @@ describe("the host around it", () => {
 
   it("gets our firewall back where somebody flushed it, and no second one", async () => {
     await device.ensure(wanted);
-    const table = await sh("nft list table inet dstack_vpn");
-    await sh("nft flush chain inet dstack_vpn forward");
+    const table = await sh("nft list table inet dstack_vpn_wg0");
+    await sh("nft flush chain inet dstack_vpn_wg0 forward");
     expect((await device.ensure(wanted)).repairs).toEqual(["write the firewall"]);
-    expect(await sh("nft list table inet dstack_vpn")).toBe(table);
+    expect(await sh("nft list table inet dstack_vpn_wg0")).toBe(table);
     await sh("nft flush ruleset");
     expect((await device.ensure(wanted)).repairs).toEqual(["write the firewall"]);
     expect((await device.ensure({ ...wanted, firewall: firewall({ ...rules, nodes: own }) })).repairs).toEqual([
       "write the firewall",
     ]);
-    expect(await sh("nft list tables")).toBe("table inet dstack_vpn\n");
+    expect(await sh("nft list tables")).toBe("table inet dstack_vpn_wg0\n");
+  });
+
+  it("has a table for each of our interfaces, and loses that of one alone", async () => {
+    const others = [cidr("10.88.0.0/16"), cidr("fd01::/48")];
+    const rest = { interfaceName: "w+g=1", overlay: others, own: [] };
+    const other = openDevice({ ...options, interfaceName: rest.interfaceName });
+    const wantedToo = { ...wanted, listenPort: 51821, addresses: [], routes: others };
+    const both = [wanted, { ...wantedToo, firewall: firewall({ ...rules, ...rest }) }] as const;
+    await device.ensure(both[0]);
+    await other.ensure(both[1]);
+    const ours = "table inet dstack_vpn_wg0\n";
+    expect(await sh("nft list tables")).toBe(`${ours}table inet dstack_vpn_w/2bg/3d1\n`);
+    expect([(await device.ensure(both[0])).repairs, (await other.ensure(both[1])).repairs]).toEqual([[], []]);
+    await other.remove();
+    expect(await sh("nft list tables")).toBe(ours);
+  });
+
+  it("is rid of the one table that our interfaces once shared, where it speaks of this one", async () => {
+    const shared = (name: string) =>
+      sh(
+        `nft 'add table inet dstack_vpn; add chain inet dstack_vpn c; add rule inet dstack_vpn c iifname "${name}" drop'`,
+      );
+    await shared("wg01");
+    await device.ensure(wanted);
+    expect(await sh("nft list tables")).toContain("table inet dstack_vpn\n");
+    await shared("wg0");
+    await openDevice(options).ensure(wanted);
+    expect(await sh("nft list tables")).toBe("table inet dstack_vpn_wg0\n");
   });
 
   it("forwards only where it should", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from "vitest";
 import { cidr, OVERLAY } from "../test/peers.ts";
-import { firewall, type Rules } from "./firewall.ts";
+import { firewall, type Rules, tableOf } from "./firewall.ts";
 
 const rules: Rules = {
   interfaceName: "wg0",
@@ -90,10 +90,17 @@ describe("what is sent on", () => {
 
 it("replaces the table whether it was there or not, in one transaction", () => {
   expect(firewall(rules).split("\n").slice(0, 3)).toEqual([
-    "add table inet dstack_vpn",
-    "delete table inet dstack_vpn",
-    "table inet dstack_vpn {",
+    "add table inet dstack_vpn_wg0",
+    "delete table inet dstack_vpn_wg0",
+    "table inet dstack_vpn_wg0 {",
   ]);
+});
+
+test.each([
+  ["wg-0_a.b", "inet dstack_vpn_wg-0_a.b"],
+  ["a+b=c", "inet dstack_vpn_a/2bb/3dc"],
+])("gives the interface %s a table that nft can read, and no other has", (interfaceName, table) => {
+  expect(tableOf(interfaceName)).toBe(table);
 });
 
 it("names every node, and closes what is private", () => {

@@ -1,10 +1,17 @@
 /**
- * Our one nftables table, as text: isolation, forwarding, NAT, and the agent's own port closed towards the tunnel. Pure.
- * Only typed values are rendered. Everything else on the host keeps its own tables; ours speaks of the overlay alone.
+ * An interface's nftables table, as text: isolation, forwarding, NAT, and the agent's own port closed towards the tunnel.
+ * Pure. Only typed values are rendered. Everything else on the host keeps its own tables; ours speaks of the overlay alone.
  */
 import { type Cidr, prefixOf } from "../model.ts";
 
-export const TABLE = "inet dstack_vpn";
+/** Of all interfaces, until each got its own. */
+export const FORMER_TABLE = "inet dstack_vpn";
+
+/** What an interface may have in its name and nft may not is written as hex behind a slash, which no interface may have. */
+export function tableOf(interfaceName: string): string {
+  const name = interfaceName.replaceAll(/[^A-Za-z0-9_.-]/g, (sign) => `/${sign.charCodeAt(0).toString(16)}`);
+  return `inet dstack_vpn_${name}`;
+}
 
 export interface Rules {
   readonly interfaceName: string;
@@ -24,10 +31,11 @@ export interface Rules {
 /** For `nft -f`: replaces the table as one transaction. Adding first makes deleting right whether it was there or not. */
 export function firewall(rules: Rules): string {
   const families = (["ip", "ip6"] as const).map((family) => familyOf(rules, family));
+  const table = tableOf(rules.interfaceName);
   return [
-    `add table ${TABLE}`,
-    `delete table ${TABLE}`,
-    `table ${TABLE} {`,
+    `add table ${table}`,
+    `delete table ${table}`,
+    `table ${table} {`,
     ...families.flatMap(({ family, nodes }) => set(`nodes_${family}`, family, nodes)),
     ...families.flatMap(({ family, closed }) => set(`closed_${family}`, family, closed)),
     ...chain("input", "type filter hook input priority filter; policy accept;", input(rules, families)),

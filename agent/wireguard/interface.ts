@@ -7,8 +7,7 @@ import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
 import { type Ended, isAbsent, isPortTaken, isSocketTaken, isUnknownType, output } from "./commands.ts";
 import type { Run } from "./device.ts";
 import type { DeviceState } from "./dump.ts";
-
-import { TABLE } from "./firewall.ts";
+import { FORMER_TABLE, tableOf } from "./firewall.ts";
 import { goes, isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./host.ts";
 import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
 
@@ -57,7 +56,7 @@ export class Interface {
   /** `Device.ensure` */
   async ensure(wanted: WantedInterface): Promise<Ensured> {
     const [faults, repairs]: [Fault[], string[]] = [[], []];
-    const [found, listing] = await Promise.all([this.#link(), this.#listing()]);
+    const [found, listing] = await Promise.all([this.#link(), this.#listing(this.#table)]);
     let link = found;
     if (link !== undefined) await this.#yield(link);
     if (link !== undefined && link.index === this.#index && this.#isUnreachable) {
@@ -119,11 +118,15 @@ export class Interface {
     const link = await this.#link();
     if (link !== undefined && link.index !== this.#index) return;
     if (link !== undefined) output(await this.#run("ip", ["link", "del", "dev", this.#name]));
-    if (this.#firewall !== undefined) await this.#run("nft", ["delete", "table", ...TABLE.split(" ")]);
+    if (this.#firewall !== undefined) await this.#run("nft", ["delete", "table", ...this.#table.split(" ")]);
   }
 
   get #name(): string {
     return this.#options.interfaceName;
+  }
+
+  get #table(): string {
+    return tableOf(this.#name);
   }
 
   /** In one process, because starting one holds up everything else. */
@@ -135,10 +138,10 @@ export class Interface {
     return isAbsent(ended) ? undefined : parseLink(output(ended));
   }
 
-  /** Our table as nft prints it; undefined where there is none, or no nft. */
-  async #listing(): Promise<string | undefined> {
+  /** A table as nft prints it; undefined where there is none, or no nft. */
+  async #listing(table: string): Promise<string | undefined> {
     try {
-      const { exit, stdout } = await this.#run("nft", ["-s", "list", "table", ...TABLE.split(" ")]);
+      const { exit, stdout } = await this.#run("nft", ["-s", "list", "table", ...table.split(" ")]);
       return exit === 0 ? stdout : undefined;
     } catch (error) {
       if (error instanceof AgentError) return undefined;
@@ -244,15 +247,22 @@ export class Interface {
   ): Promise<Fault[]> {
     if (this.#firewall?.text !== text || this.#firewall.listing !== listing) {
       try {
-        output(await this.#run("nft", ["-f", "/dev/stdin"], { input: text }));
+        const input = this.#firewall === undefined ? text + (await this.#withoutFormer()) : text;
+        output(await this.#run("nft", ["-f", "/dev/stdin"], { input }));
       } catch (error) {
         if (error instanceof AgentError) return [error.fault];
         throw error;
       }
-      this.#firewall = { text, listing: await this.#listing() };
+      this.#firewall = { text, listing: await this.#listing(this.#table) };
       repairs.push("write the firewall");
     }
     return forwards ? this.#forward(repairs) : [];
+  }
+
+  /** What takes the table of an earlier agent of this interface away, in the transaction that puts ours in its place. */
+  async #withoutFormer(): Promise<string> {
+    const former = await this.#listing(FORMER_TABLE);
+    return former?.includes(`"${this.#name}"`) ? `delete table ${FORMER_TABLE}\n` : "";
   }
 
   async #forward(repairs: string[]): Promise<Fault[]> {
