@@ -18,7 +18,7 @@ finish() {
   kill $(jobs -p) 2>/dev/null || true
   wait || true
   ip link del wgdev 2>/dev/null || true
-  nft delete table inet dstack_vpn 2>/dev/null || true
+  nft delete table inet dstack_vpn_wgdev 2>/dev/null || true
   rm -rf "$work"
 }
 trap finish EXIT
