@@ -254,6 +254,27 @@ describe("an interface that is there", () => {
     expect(ran()).toEqual(["ip -j -d -batch -"]);
   });
 
+  it("follows another overlay, takes the routes of an earlier agent over, and leaves those of others", async () => {
+    await device.ensure(wanted);
+    await sh(`for net in 10.213.0.0/16 fd00::/48; do ip route replace $net dev wg0 proto boot; done`);
+    await sh("ip route add 192.0.2.0/24 dev wg0; ip route add 198.51.100.0/24 dev wg0 proto static");
+    const routes = async () => {
+      const lines = (await sh("ip route show dev wg0; ip -6 route show dev wg0")).split("\n");
+      const others = lines.filter((line) => !line.includes("proto kernel"));
+      return others.flatMap((line) => /^\S+(?: proto \S+)?/.exec(line)?.[0] ?? []).sort();
+    };
+    expect((await openDevice(options).ensure(wanted)).repairs).toContain("route 10.213.0.0/16");
+    expect(await routes()).toEqual([
+      ...["10.213.0.0/16 proto 213", "192.0.2.0/24", "198.51.100.0/24 proto static", "fd00::/48 proto 213"],
+    ]);
+    const moved = { ...wanted, routes: [cidr("10.88.0.0/16"), cidr("fd01::/48")] };
+    expect((await openDevice(options).ensure(moved)).repairs).toContain("remove the route fd00::/48");
+    expect(await routes()).toEqual([
+      ...["10.88.0.0/16 proto 213", "192.0.2.0/24", "198.51.100.0/24 proto static", "fd01::/48 proto 213"],
+    ]);
+    expect(await device.ensure(moved)).toMatchObject({ repairs: [], faults: [] });
+  });
+
   it("is completed where an agent died between making it and giving it a key", async () => {
     await sh(BARE);
     expect(await device.ensure(wanted)).toMatchObject({ isNew: false });

@@ -7,16 +7,36 @@ const wanted = {
   addresses: [cidr("10.213.0.1/32"), cidr("fd00::1/128")],
   routes: [OVERLAY, cidr("fd00::/48")],
 };
-const settled: Link = { index: 2, isUp: true, alias: "", ...wanted };
+/** Ours where nothing else is said: `10.0.0.0/8 boot` is one that was added without a word about whose it is. */
+const routes = (...drawings: readonly string[]) =>
+  drawings.map((drawing) => {
+    const [to = "", protocol = "213"] = drawing.split(" ");
+    return { to, protocol };
+  });
+const settled: Link = { index: 2, isUp: true, alias: "", ...wanted, routes: routes(...wanted.routes) };
 
 describe("an interface", () => {
   const rows: readonly (readonly [string, Partial<Link>, readonly string[]])[] = [
     ["that is as wanted is left alone", {}, []],
-    ["with routes of others keeps them", { routes: [...settled.routes, "192.0.2.0/24"] }, []],
+    [
+      "with routes of others keeps them",
+      { routes: [...settled.routes, ...routes("192.0.2.0/24 boot", "198.51.100.0/24 static")] },
+      [],
+    ],
+    [
+      "loses the route of an overlay that it had before",
+      { routes: [...settled.routes, ...routes("10.88.0.0/16")] },
+      ["route del 10.88.0.0/16 dev wg0 proto 213"],
+    ],
+    [
+      "takes over a route that nobody is said to have, and leaves alone whose is another's",
+      { routes: routes("10.213.0.0/16 boot", "fd00::/48 static") },
+      ["route replace 10.213.0.0/16 dev wg0 proto 213"],
+    ],
     ["that is down is set up", { isUp: false }, ["link set dev wg0 up"]],
     ["gets its MTU back", { mtu: 1500 }, ["link set dev wg0 mtu 1420"]],
     ["gets an address back", { addresses: ["fd00::1/128"] }, ["address add 10.213.0.1/32 dev wg0"]],
-    ["gets a route back", { routes: ["fd00::/48"] }, ["route replace 10.213.0.0/16 dev wg0"]],
+    ["gets a route back", { routes: routes("fd00::/48") }, ["route replace 10.213.0.0/16 dev wg0 proto 213"]],
     [
       "changes its address by adding the new one first",
       { addresses: ["10.213.0.9/32", "fd00::1/128"] },
@@ -35,8 +55,8 @@ describe("an interface", () => {
         "link set dev wg0 up",
         "address add 10.213.0.1/32 dev wg0",
         "address add fd00::1/128 dev wg0",
-        "route replace 10.213.0.0/16 dev wg0",
-        "route replace fd00::/48 dev wg0",
+        "route replace 10.213.0.0/16 dev wg0 proto 213",
+        "route replace fd00::/48 dev wg0 proto 213",
       ],
     ],
   ];
@@ -55,23 +75,24 @@ describe("what ip says", () => {
       { family: "inet", local: "10.213.0.1", prefixlen: 32, scope: "global" },
       { family: "inet6", local: "fe80::1", prefixlen: 64, scope: "link" },
     );
-    const routes = '[{"dst":"10.213.0.0/16","table":"main"},{"dst":"192.0.2.1"},{"dst":"default"}]';
-    expect(parseLink(`${text}\n${routes}\n`)).toEqual({
+    const told =
+      '[{"dst":"10.213.0.0/16","table":"main","protocol":"213"},{"dst":"192.0.2.1"},{"dst":"default","protocol":"dhcp"}]';
+    expect(parseLink(`${text}\n${told}\n`)).toEqual({
       ...{ index: 7, isUp: true, mtu: 1420, addresses: ["10.213.0.1/32"] },
-      ...{ routes: ["10.213.0.0/16", "192.0.2.1/32", "0.0.0.0/0"], alias: "" },
+      ...{ routes: routes("10.213.0.0/16", "192.0.2.1/32 boot", "0.0.0.0/0 dhcp"), alias: "" },
     });
   });
 
   it("has the routes of the main table alone, which are the ones that packets take", () => {
-    const routes = '[{"dst":"10.213.0.1","table":"local"},{"dst":"10.213.0.0/16","table":"100"},{"dst":"fd00::/48"}]';
-    expect(parseLink(`${address(["UP"])}\n${routes}\n`).routes).toEqual(["fd00::/48"]);
+    const told = '[{"dst":"10.213.0.1","table":"local"},{"dst":"10.213.0.0/16","table":"100"},{"dst":"fd00::/48"}]';
+    expect(parseLink(`${address(["UP"])}\n${told}\n`).routes).toEqual(routes("fd00::/48 boot"));
   });
 
   test.each([
     ["an empty list", "[]\n"],
     ["nothing", ""],
-  ])("is down without UP, and has no routes where they are %s", (_, routes) => {
-    const text = `${address(["LOWER_UP"])}\n${routes}`;
+  ])("is down without UP, and has no routes where they are %s", (_, told) => {
+    const text = `${address(["LOWER_UP"])}\n${told}`;
     expect(parseLink(text)).toMatchObject({ isUp: false, addresses: [], routes: [] });
   });
 

@@ -10,10 +10,16 @@ export interface Link {
   readonly mtu: number;
   /** As `ip` prints them, link-local ones left out: the kernel makes those. */
   readonly addresses: readonly string[];
-  /** Prefixes routed to this interface in the main table. */
-  readonly routes: readonly string[];
+  /** To this interface, in the main table. */
+  readonly routes: readonly Route[];
   /** A note that goes with the interface; ours says who drives it. */
   readonly alias: string;
+}
+
+export interface Route {
+  readonly to: string;
+  /** Whose it is, as iproute2 prints it: a name of `rt_protos`, or the number. */
+  readonly protocol: string;
 }
 
 /** A process, told apart from others that have had its number. */
@@ -60,10 +66,23 @@ export function linkSteps(name: string, link: Link, wanted: WantedLink): Step[] 
     }
   }
   for (const route of wanted.routes) {
-    if (!link.routes.includes(route)) step(`route ${route}`, "route", "replace", route, "dev", name);
+    const isThere = link.routes.some(({ to, protocol }) => to === route && protocol !== UNTOLD);
+    if (!isThere) step(`route ${route}`, "route", "replace", route, "dev", name, "proto", OURS);
+  }
+  for (const { to, protocol } of link.routes) {
+    if (protocol !== OURS || wanted.routes.some((cidr) => cidr === to)) continue;
+    step(`remove the route ${to}`, "route", "del", to, "dev", name, "proto", OURS);
   }
   return steps;
 }
+
+/**
+ * Tells our routes from others': the 213 of the overlay's preset 10.213.0.0/16, which neither rtnetlink.h nor iproute2's
+ * rt_protos give to anybody.
+ */
+const OURS = "213";
+/** Added by hand, or by an agent that did not tell its routes from others' yet. */
+const UNTOLD = "boot";
 
 /**
  * From `ip -j -d -batch -`, which prints a line of JSON for each question: `address show dev X` and then
@@ -85,7 +104,7 @@ export function parseLink(text: string): Link {
     routes: routes
       .flatMap((line) => array(json(line)))
       .filter(({ table = "main" }) => table === "main")
-      .map(destination),
+      .map((route) => ({ to: destination(route), protocol: String(route["protocol"] ?? UNTOLD) })),
     alias: String(alias),
   };
 }
