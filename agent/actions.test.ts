@@ -1,5 +1,5 @@
-import { rmSync } from "node:fs";
-import { dirname } from "node:path";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { resync, rollback } from "./actions.ts";
 import type { PublicKey } from "./model.ts";
@@ -116,6 +116,22 @@ describe("a rollback", () => {
       expect(boot.holds(A, B, C)).toEqual(held);
     }
     await expect(rollback(boot.agent, undefined)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });
+    expect(boot.holds(A, B, C)).toEqual([true, false, false]);
+  });
+
+  it("that names no generation passes over one that is damaged, and one that does is refused", async () => {
+    boot = new Boot();
+    for (const key of [A, B, C]) {
+      boot.grant(key);
+      await boot.poll();
+      await boot.fullPass();
+    }
+    const directory = join(dirname(boot.agent.files.path), "backups");
+    const [oldest, damaged] = (await boot.agent.files.list()).map(({ generation }) => generation).toReversed();
+    const name = readdirSync(directory).find((name) => name.includes(`-0000000${damaged}-`)) ?? "";
+    writeFileSync(join(directory, name), "half of");
+    await expect(rollback(boot.agent, damaged)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });
+    expect(await rollback(boot.agent, undefined)).toEqual({ generation: oldest });
     expect(boot.holds(A, B, C)).toEqual([true, false, false]);
   });
 

@@ -2,7 +2,7 @@
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
-import { AgentError } from "./errors.ts";
+import type { Peer } from "./model.ts";
 import { save } from "./saving.ts";
 
 /**
@@ -33,9 +33,8 @@ export async function rollback(agent: Agent, wanted: number | undefined): Promis
   const backups = await agent.files.list();
   // Asked once more, it goes further back: the newest before the present one is what the first rollback led away from.
   const present = agent.held?.generation ?? agent.generation;
-  const generation = wanted ?? backups.find((backup) => backup.generation < present)?.generation;
-  if (generation === undefined) throw new AgentError({ code: "config.no-generation", generation: 0 });
-  const { peers } = await agent.files.read(generation);
+  const earlier = backups.map((backup) => backup.generation).filter((generation) => generation < present);
+  const { generation, peers } = await newestWhole(agent, wanted === undefined ? earlier : [wanted]);
   agent.held = { generation, keys: new Set(peers.map(({ key }) => key)) };
   agent.rollbacks++;
   agent.journal.add("rollback", { generation });
@@ -44,4 +43,18 @@ export async function rollback(agent: Agent, wanted: number | undefined): Promis
   // Not with the next poll: a chain that does not answer puts that off, and a crash meanwhile would let go of the hold.
   await save(agent);
   return { generation };
+}
+
+/** A disk that has damaged one of them may have left the one before it. @throws AgentError config.no-generation */
+async function newestWhole(
+  agent: Agent,
+  [newest = 0, ...older]: readonly number[],
+): Promise<{ generation: number; peers: readonly Peer[] }> {
+  try {
+    const { peers } = await agent.files.read(newest);
+    return { generation: newest, peers };
+  } catch (error) {
+    if (older.length === 0) throw error;
+    return newestWhole(agent, older);
+  }
 }
