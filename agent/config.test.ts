@@ -90,6 +90,11 @@ describe("a mistake is found", () => {
     ["more peers than wireguard-go holds", { MAX_PEERS: "65001" }, ["MAX_PEERS"]],
     ["a switch that is neither on nor off", { ISOLATION: "true" }, ["ISOLATION"]],
     ["an exit that accepts no packets", { EXIT: "on", INBOUND: "off" }, ["EXIT"]],
+    [
+      "an exit that accepts no packets, beside another mistake",
+      { EXIT: "on", INBOUND: "off", MTU: "1" },
+      ["MTU", "EXIT"],
+    ],
     ["an overlay with host bits", { OVERLAY_IPV4: "10.213.0.1/16" }, ["OVERLAY_IPV4"]],
     ["an overlay in IPv6", { OVERLAY_IPV4: "fd00::/16" }, ["OVERLAY_IPV4"]],
     ["an overlay of one address", { OVERLAY_IPV4: "10.213.0.0/32" }, ["OVERLAY_IPV4"]],

@@ -41,7 +41,7 @@ export function parseSettings(environment: Environment): { settings: Settings } 
       });
     }
   }
-  mistakes.push(...together(values, parsed.data));
+  mistakes.push(...together(values));
   return parsed.success && mistakes.length === 0 ? { settings: settingsOf(parsed.data) } : { mistakes };
 }
 
@@ -213,8 +213,8 @@ export function withFiles(environment: Environment, mistakes: Fault[]): Record<s
   return values;
 }
 
-/** Rules that bind several settings; `parsed` is absent when a setting alone is already wrong. */
-function together(values: Readonly<Record<string, string>>, parsed: Parsed | undefined): Fault[] {
+/** Rules that bind several settings, also where another setting is wrong by itself. */
+function together(values: Readonly<Record<string, string>>): Fault[] {
   const mistakes: Fault[] = [];
   const wrong = (setting: string, problem: string) => mistakes.push({ code: "config.invalid", setting, problem });
   const preset = Object.hasOwn(NETWORKS, values["NETWORK"] ?? "") ? NETWORKS[values["NETWORK"] as Network] : undefined;
@@ -237,8 +237,9 @@ function together(values: Readonly<Record<string, string>>, parsed: Parsed | und
       "must be https or wss (http only to loopback and to container names): or set ALLOW_INSECURE_RPC=true",
     );
   }
-  if (parsed?.EXIT && !parsed.INBOUND)
+  if (values["EXIT"] === "on" && values["INBOUND"] === "off") {
     wrong("EXIT", "needs INBOUND=on: a node that accepts no packets cannot be an exit");
+  }
   return mistakes;
 }
 
