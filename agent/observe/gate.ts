@@ -36,7 +36,8 @@ export function refusal(visit: Visit, policy: Policy): Refused | undefined {
   if (isCrossSite(visit, host) && !policy.origins.has(visit.origin ?? "")) {
     return { status: 403, code: "cross-site", message: "asked by a page of another site: see CORS_ORIGINS" };
   }
-  if (visit.hasBody && visit.method !== "POST") {
+  // What else has a body the paths refuse, each with the methods that it takes.
+  if (visit.hasBody && (visit.method === "GET" || visit.method === "HEAD")) {
     return { status: 413, code: "body-refused", message: "no body is read here" };
   }
   return undefined;

@@ -322,6 +322,10 @@ describe("a closed surface", () => {
     expect(await raw(port, `GET /health ${open}`)).toMatch(/^HTTP\/1.1 413 /);
     expect(await raw(port, `POST /health ${open}`)).toMatch(/^HTTP\/1.1 405 /);
     expect(await raw(port, `POST /resync ${open}`)).toMatch(/^HTTP\/1.1 401 /);
+    for (const method of ["PUT", "PATCH", "DELETE"]) {
+      expect(await raw(port, `${method} /health ${open}`)).toMatch(/^HTTP\/1.1 405 .*\r\nAllow: GET, HEAD\r\n/s);
+      expect(await raw(port, `${method} /none ${open}`)).toMatch(/^HTTP\/1.1 404 /);
+    }
   });
 
   it("keeps answering while a thousand sockets say nothing or hardly anything", async () => {
