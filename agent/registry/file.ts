@@ -1,5 +1,6 @@
 /** The ledger's SQLite file: opened and locked, whose it is, set aside, and what went wrong with it. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
@@ -11,6 +12,18 @@ export interface Identity {
   readonly contract: Address;
   /** Left out while the chain has not been asked: the last state serves before that. */
   readonly genesis?: Hash | undefined;
+}
+
+/** With those above it. Not by `recursive`, with which Node never comes back from a place like /proc, where none can be made. */
+export function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Somebody else was faster.
+    if (!existsSync(path)) throw error;
+  }
 }
 
 /** Opens the file, or makes it; holds its lock until closed, and no crash leaves the lock behind. */

@@ -2,14 +2,23 @@
  * The ledger on disk: one SQLite file, one transaction per save, one writer. What is read back is parsed as strictly as
  * anything from outside, and a file that cannot be used is set aside, never deleted.
  */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
 import type { Hash } from "../model.ts";
-import { checkIdentity, connect, faultOf, type Identity, otherChain, setAside, textsIn } from "./file.ts";
+import {
+  checkIdentity,
+  connect,
+  faultOf,
+  type Identity,
+  makeDirectory,
+  otherChain,
+  setAside,
+  textsIn,
+} from "./file.ts";
 import { foldAll } from "./fold.ts";
 import type { Ledger, Unfinal } from "./ledger.ts";
 import { restored } from "./registry.ts";
@@ -89,7 +98,7 @@ function readCopy(path: string, identity: Identity) {
 }
 
 function opened(path: string, identity: Identity): { held: Held; ledger: Ledger | undefined } {
-  mkdirSync(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   const db = connect(path, identity);
   try {
     const genesis = checkIdentity(db, path, identity);
@@ -179,7 +188,7 @@ function abandon(held: Held): void {
 
 function renewed(held: Held): DatabaseSync {
   if (existsSync(held.path)) setAside(held.path);
-  mkdirSync(dirname(held.path), { recursive: true });
+  makeDirectory(dirname(held.path));
   const db = connect(held.path, held.identity);
   held.inode = inodeOf(held.path);
   return db;

@@ -57,6 +57,11 @@ describe("an agent that cannot run as configured says why, ends with 78 and", ()
     for (const name of ["NODE_ID", "RPC_URL", "NETWORK", "LISTEN_PORT", "EXIT"]) expect(log).toContain(name);
   });
 
+  it("names a directory that nobody can make", async () => {
+    const log = await refusal(fresh, { STATE_DIR: "/proc/1/state/deep" });
+    expect(log).toContain("/proc/1/state/deep/ledger.sqlite cannot be written (ENOENT");
+  });
+
   it("leaves the database of another contract alone", async () => {
     const [mine, log] = [chain.contract, await refusal(node, { CONTRACT_ADDRESS: await another(chain) })];
     expect(log).toContain("store.other-chain");

@@ -165,6 +165,16 @@ describe("wg0.conf", () => {
     expect(drawnGeneration(await open().newest())).toBe("2: A@1 B@2");
   });
 
+  it("is named where its directory cannot be made, and made with all of its directories where it can", async () => {
+    const inDirectory = (configDir: string) => openFiles({ interfaceName: "wg0", configDir, maxBackups: 1 });
+    const nowhere = inDirectory("/proc/1/config/deep").write(conf(1), []);
+    expect(await faultOf(nowhere)).toMatchObject({ code: "config.unwritten", problem: "ENOENT" });
+    const deep = inDirectory(join(root, "some/where/deep"));
+    await deep.write(conf(1), []);
+    expect(await deep.isIntact()).toBe(true);
+    expect(statSync(join(root, "some")).mode & 0o777).toBe(0o700);
+  });
+
   it("is cleaned of the drafts of a crash", async () => {
     for (const draft of ["etc/.wg0.conf.tmp", "etc/backups/.wg0.conf.tmp"]) writeFileSync(join(root, draft), "half");
     await files.thin();

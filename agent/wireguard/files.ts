@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { access, copyFile, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { type Peer, PrivateKey } from "../model.ts";
@@ -64,7 +64,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
 
   async function backUp(conf: Conf): Promise<void> {
     const draft = draftIn(backupDir);
-    await mkdir(backupDir, { recursive: true, mode: 0o700 });
+    await makeDirectory(backupDir);
     try {
       // A name that is there may be a pipe, whose opening would never end.
       await rm(draft, { force: true });
@@ -81,7 +81,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
   async function write(conf: Conf, peers: Iterable<Peer>): Promise<void> {
     const draft = draftIn(configDir);
     try {
-      await mkdir(configDir, { recursive: true, mode: 0o700 });
+      await makeDirectory(configDir);
       await create(draft, renderConf(conf, peers));
       // Also the disk's word: what cannot be read back is not put in place of what can.
       await parse(draft, () => {});
@@ -164,7 +164,7 @@ export async function loadPrivateKey(path: string, evidence: () => Promise<strin
   if (known !== undefined) throw new AgentError({ code: "key.lost", path, evidence: known });
   const draft = `${path}.${randomBytes(4).toString("hex")}${TEMPORARY}`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeDirectory(dirname(path));
     await create(draft, [`${PrivateKey.generate().reveal()}\n`]);
     // Unlike a rename, a link never replaces a key that somebody else has just made.
     await link(draft, path).catch((error: unknown) => {
@@ -183,6 +183,22 @@ const TEMPORARY = ".tmp";
 const READABLE = constants.O_RDONLY | constants.O_NONBLOCK;
 /** A file of 65,536 peers has 12 MB. */
 const MAX_BYTES = 64 * 1024 * 1024;
+
+/** With those above it. Not by `recursive`, with which Node never comes back from a place like /proc, where none can be made. */
+async function makeDirectory(path: string): Promise<void> {
+  if (await isThere(path)) return;
+  await makeDirectory(dirname(path));
+  await mkdir(path, { mode: 0o700 }).catch(async (error: unknown) => {
+    // Somebody else was faster.
+    if (!(await isThere(path))) throw error;
+  });
+}
+
+const isThere = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
 
 /** Takes away the drafts that a crash left. */
 async function sweep(directory: string, prefix: string): Promise<void> {
