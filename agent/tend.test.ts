@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import { afterEach, describe, expect, it, test } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, test, vi } from "vitest";
 import { rollback } from "./actions.ts";
 import { report } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
@@ -169,6 +169,27 @@ describe("tending", () => {
     boot.agent.tend.nudge();
     await setTimeout(200);
     expect(boot.device.asked).toEqual({ apply, read: read + 1 });
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+
+  it("looks a name that has no address yet up again soon, long before the next pass is due", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const answers: string[][] = [[], ["192.0.2.7"]];
+    boot = new Boot({ env: { SYNC_INTERVAL: "86400000" }, lookup: async () => answers.shift() ?? [] });
+    const [a = 0n] = boot.grant(A);
+    boot.contract.setRole(a, 1);
+    boot.contract.setEndpoint(a, "node-b.example:51820");
+    boot.contract.mine();
+    await boot.poll();
+    const loop = tendDevice(boot.agent, boot.signal);
+    await boot.until(() => {
+      vi.advanceTimersByTime(100);
+      boot.clockMs += 100;
+      return boot.device.peers.get(A)?.endpoint === "192.0.2.7:51820";
+    });
     await boot.end();
     await loop;
     boot = new Boot();

@@ -19,6 +19,7 @@ import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
+import { RETRY_AFTER_MS } from "./wireguard/endpoints.ts";
 import { firewall } from "./wireguard/firewall.ts";
 import { succeed, succession } from "./wireguard/gateways.ts";
 import type { Ensured, WantedInterface } from "./wireguard/interface.ts";
@@ -125,6 +126,7 @@ async function refreshEndpoints(agent: Agent): Promise<void> {
   const endpoints = [...agent.nodes.values()].flatMap(({ endpoint }) => endpoint ?? []);
   const changed = await agent.endpoints.refresh(endpoints, agent.now().wallMs);
   if (changed.size > 0) agent.tend.nudge();
+  if (agent.endpoints.hasUnknown()) agent.tend.nudge(Math.max(RETRY_AFTER_MS, 100 * agent.lastRead.tookMs));
 }
 
 async function reconcileInterface(agent: Agent): Promise<Ensured> {

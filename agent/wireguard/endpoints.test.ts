@@ -49,6 +49,7 @@ describe("a name", () => {
     expect(endpoints.resolve(a)).toBeUndefined();
     expect(await endpoints.refresh([a], 0)).toEqual(new Set(["a.example"]));
     expect(endpoints.resolve(a)).toBe("192.0.2.1:51820");
+    expect(endpoints.hasUnknown()).toBe(false);
   });
 
   it("is never dialled where it points to ourselves, the link or the overlay", async () => {

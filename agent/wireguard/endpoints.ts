@@ -13,6 +13,8 @@ export interface Endpoints {
    * do, a few names at a time. @returns the hosts whose address is another one now
    */
   refresh(endpoints: Iterable<Endpoint>, nowMs: number): Promise<ReadonlySet<string>>;
+  /** A name of the last refresh has no address yet, and is due again after RETRY_AFTER_MS. */
+  hasUnknown(): boolean;
 }
 
 /** The addresses of a host name, in the order in which to try them. */
@@ -79,5 +81,6 @@ export function createEndpoints(lookup: Lookup, overlay: readonly Cidr[]): Endpo
       await Promise.all(Array.from({ length: AT_ONCE }, worker));
       return changed;
     },
+    hasUnknown: () => [...names.values()].some(({ address }) => address === undefined),
   };
 }
