@@ -6,6 +6,7 @@ import {
   type Address,
   type Cidr,
   type Endpoint,
+  overlaps,
   PrivateKey,
   parseAddress,
   parseCidr,
@@ -121,6 +122,10 @@ const overlay = (value: string): Cidr | undefined => {
   const { bits, width } = prefixOf(cidr);
   return width === 32 && bits >= 8 && bits <= 30 ? cidr : undefined;
 };
+// Of IANA's registry, RFC 6890, what no host routes: this network, loopback, link-local, multicast, reserved.
+const UNROUTED = list("0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, 240.0.0.0/4") as Cidr[];
+/** `wg show` and /proc/sys/net take them for something else. */
+const TAKEN = ["all", "default", "interfaces"];
 const path = text(/^\/[^\0]*$/, "an absolute path");
 
 const SCHEMA = z.object({
@@ -150,16 +155,21 @@ const SCHEMA = z.object({
     .optional(),
   ALLOWED_HOSTS: listOf(hostName, "host names, separated by commas").default([]),
   CORS_ORIGINS: listOf(origin, "origins such as https://example.org, separated by commas").default([]),
-  WG_INTERFACE: text(/^[A-Za-z0-9_][A-Za-z0-9_=+.-]{0,14}$/, "an interface name of at most 15 characters").default(
-    "wg0",
-  ),
+  WG_INTERFACE: text(/^[A-Za-z0-9_][A-Za-z0-9_=+.-]{0,14}$/, "an interface name of at most 15 characters")
+    .refine((name) => !TAKEN.includes(name), `must be none of ${TAKEN.join(", ")}, which are no names to wg and sysctl`)
+    .default("wg0"),
   WG_CONFIG_DIR: path.default("/etc/wireguard"),
   STATE_DIR: path.default("/var/lib/dstack-vpn"),
   LISTEN_PORT: integer(1, 65_535).default(51_820),
-  OVERLAY_IPV4: parsedBy(overlay, "an IPv4 network from /8 to /30 such as 10.213.0.0/16").default(
-    "10.213.0.0/16" as Cidr,
-  ),
-  PEER_ENDPOINTS: listOf(named, "name=host:port pairs, separated by commas").default([]),
+  OVERLAY_IPV4: parsedBy(overlay, "an IPv4 network from /8 to /30 such as 10.213.0.0/16")
+    .refine(
+      (cidr) => !UNROUTED.some((range) => overlaps(range, cidr)),
+      `must share no address with ${UNROUTED.join(", ")}, which no host routes`,
+    )
+    .default("10.213.0.0/16" as Cidr),
+  PEER_ENDPOINTS: listOf(named, "name=host:port pairs, separated by commas")
+    .refine((pairs) => new Map(pairs).size === pairs.length, "must name each node once")
+    .default([]),
   GATEWAYS: listOf((item) => (NODE_ID.test(item) ? item : undefined), "node names, separated by commas").default([]),
   MAX_PEERS: integer(1, 65_000).default(60_000),
   MAX_TOKENS_PER_OWNER: integer(0, 1_000_000).default(0),
