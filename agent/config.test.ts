@@ -140,6 +140,12 @@ describe("a mistake is found", () => {
   });
 });
 
+it("what /config shows of endpoints can be set again", () => {
+  const given = { a: "192.0.2.1:1", b: "[2001:db8::1]:2", c: "vpn.example:3" };
+  const list = Object.entries(given).map(([name, endpoint]) => `${name}=${endpoint}`);
+  expect(publicSettings(settings({ ...LEAST, PEER_ENDPOINTS: list.join() }))["peerEndpoints"]).toEqual(given);
+});
+
 describe("a secret", () => {
   const key = PrivateKey.generate().reveal();
 

@@ -58,7 +58,9 @@ export function publicSettings(settings: Settings): Record<string, unknown> {
     ...{ interfaceName, configDir, stateDir, listenPort, overlayIpv4, gateways, maxPeers, maxTokensPerOwner },
     ...{ exit, inbound, isolation, mtu, maxStalenessSeconds, maxBackups, bootPolicy, downOnExit, logLevel },
     peerEndpoints: Object.fromEntries(
-      [...settings.peerEndpoints].map(([name, { host, port }]) => [name, `${host}:${port}`]),
+      [...settings.peerEndpoints].map(([name, { host, port }]) => {
+        return [name, `${host.includes(":") ? `[${host}]` : host}:${port}`];
+      }),
     ),
     upstreams: settings.rpcUrls.map((url) => url.host),
     adminToken: settings.adminToken !== undefined,
