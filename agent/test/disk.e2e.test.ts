@@ -93,6 +93,8 @@ describe("a wg0.conf that somebody damaged is written anew", () => {
     ["deleted", "rm wg0.conf"],
     ["replaced by a link", "mv wg0.conf elsewhere; ln -s elsewhere wg0.conf"],
     ["replaced by a pipe", "rm wg0.conf; mkfifo wg0.conf"],
+    ["without its backups", "rm -r backups"],
+    ["beside a file of an absurd number", "echo junk > backups/wg0-999999999999999-20260101T000000Z.conf; rm wg0.conf"],
     ["with drafts of a crash beside it", "echo half > .wg0.conf.tmp; mkfifo backups/.wg0.conf.tmp; rm wg0.conf"],
   ];
   const generation = () => Number(/^# Generation ([0-9]+)/.exec(conf())?.[1] ?? 0);

@@ -19,6 +19,7 @@ describe("a backup's name", () => {
     ["a longer interface's", "wg0-1-00000042-20260801T120000Z.conf"],
     ["one that is being written", ".wg0-00000042-20260801T120000Z.conf"],
     ["one without padding", "wg0-42-20260801T120000Z.conf"],
+    ["one with a number that nobody reaches", "wg0-999999999999999-20260801T120000Z.conf"],
     ["one of no day", "wg0-00000042-20260231T120000Z.conf"],
     ["one of no month", "wg0-00000042-20261301T120000Z.conf"],
     ["somebody's copy", "wg0-00000042-20260801T120000Z.conf.orig"],

@@ -19,8 +19,12 @@ export function parseBackupName(interfaceName: string, name: string): Backup | u
   const [, generation, year, month, day, hours, minutes, seconds] = match;
   const writtenAt = Date.parse(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}Z`);
   const backup = { generation: Number(generation), writtenAt };
-  return !Number.isNaN(writtenAt) && backupName(interfaceName, backup) === name ? backup : undefined;
+  if (Number.isNaN(writtenAt) || backup.generation > MAX_GENERATION) return undefined;
+  return backupName(interfaceName, backup) === name ? backup : undefined;
 }
+
+/** One a second for 272 years: a higher number was made up, and whoever counted on from it would run out of digits. */
+const MAX_GENERATION = 2 ** 33;
 
 const TIERS_MS = [60_000, 3_600_000, 86_400_000] as const;
 

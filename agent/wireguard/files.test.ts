@@ -133,6 +133,14 @@ describe("wg0.conf", () => {
     expect(drawnGeneration(await open().newest())).toBe("1: A@1");
   });
 
+  it("is not intact without any backup", async () => {
+    rmSync(join(root, "etc/backups"), { recursive: true });
+    expect(await files.isIntact()).toBe(false);
+    await write(3, "A@1");
+    expect(await files.isIntact()).toBe(true);
+    expect(backupNames()).toHaveLength(1);
+  });
+
   it("is intact for an agent that has read it", async () => {
     const after = open();
     expect(await after.isIntact()).toBe(false);

@@ -24,7 +24,7 @@ export interface Files {
    * @throws AgentError config.unwritten, and then the file that was there is still whole
    */
   write(conf: Conf, peers: Iterable<Peer>): Promise<void>;
-  /** False when somebody changed or removed `wg0.conf` since we last wrote or read it. */
+  /** False when somebody changed or removed `wg0.conf` since we last wrote or read it, or took all of its backups away. */
   isIntact(): Promise<boolean>;
   /** The newest generation that is whole: `wg0.conf`, or else a backup. */
   newest(): Promise<Generation | undefined>;
@@ -136,7 +136,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
         for (const directory of [configDir, backupDir]) await rm(draftIn(directory), { force: true });
         await thin();
       }),
-    isIntact: async () => seen !== undefined && seen === (await fingerprint(path)),
+    isIntact: async () => seen !== undefined && seen === (await fingerprint(path)) && (await list()).length > 0,
     async evidence() {
       if ((await fingerprint(path)) !== undefined) return path;
       return (await list()).length > 0 ? backupDir : undefined;
