@@ -16,6 +16,8 @@ const PATIENCE_MS = 3_000;
  */
 export async function writeGeneration(agent: Agent): Promise<void> {
   if (agent.waiting.size > 0 && !agent.isSettled) return;
+  // Nobody has been applied yet but whom this very file has.
+  if (agent.inherited.size > 0 && !agent.isCaughtUp) return;
   // What hangs cannot be called off and holds one of Node's four threads: it does not get a second one.
   if (agent.writing !== undefined) return;
   const written = write(agent).finally(() => {

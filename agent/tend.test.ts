@@ -67,8 +67,14 @@ describe("a start", () => {
     await boot.forget();
     boot.contract.revoke(b);
     boot.contract.mine();
+    // Twice: the second start finds the file as the first has left it.
+    for (let i = 0; i < 2; i++) {
+      await boot.fullPass();
+      expect(boot.holds(A, B)).toEqual([true, true]);
+      boot.device.peers.clear();
+      await boot.forget();
+    }
     await boot.fullPass();
-    expect(boot.holds(A, B)).toEqual([true, true]);
     await boot.poll();
     await boot.fullPass();
     expect(boot.holds(A, B)).toEqual([true, false]);
