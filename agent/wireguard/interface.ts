@@ -7,16 +7,12 @@ import { type PrivateKey, type PublicKey, prefixOf } from "../model.ts";
 import { type Ended, isAbsent, isPortTaken, isSocketTaken, isUnknownType, output } from "./commands.ts";
 import type { Run } from "./device.ts";
 import type { DeviceState } from "./dump.ts";
-import { FORMER_TABLE, tableOf } from "./firewall.ts";
-import { goes, isUdpPortTaken, kernelSetting, processStart, setKernelSetting } from "./host.ts";
-import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, routers, type WantedLink } from "./link.ts";
+import { Guard, type Guarded } from "./guard.ts";
+import { goes, isUdpPortTaken, processStart } from "./host.ts";
+import { aliasOf, driverOf, type Link, linkSteps, overlapping, parseLink, type WantedLink } from "./link.ts";
 
-export interface WantedInterface extends WantedLink {
+export interface WantedInterface extends WantedLink, Guarded {
   readonly listenPort: number;
-  /** As `firewall` renders it. */
-  readonly firewall: string;
-  /** This node passes packets on: it is a gateway or an exit. */
-  readonly forwards: boolean;
 }
 
 export interface Ensured {
@@ -40,23 +36,23 @@ export interface DeviceOptions {
 export class Interface {
   readonly #options: DeviceOptions;
   readonly #run: Run;
+  readonly #guard: Guard;
   /** Of the interface that is known to be ours; one with another index is another one. */
   #index: number | undefined;
   #isUnreachable = false;
   /** It was adopted, and had an overlap when last asked; one that is made is not made with any. */
   #mayOverlap = false;
-  /** The table as we wrote it, and how nft prints that. */
-  #firewall: { readonly text: string; readonly listing: string | undefined } | undefined;
 
   constructor(options: DeviceOptions, run: Run) {
     this.#options = options;
     this.#run = run;
+    this.#guard = new Guard(options.interfaceName, run);
   }
 
   /** `Device.ensure` */
   async ensure(wanted: WantedInterface): Promise<Ensured> {
     const [faults, repairs]: [Fault[], string[]] = [[], []];
-    const [found, listing] = await Promise.all([this.#link(), this.#listing(this.#table)]);
+    const [found, listing] = await Promise.all([this.#link(), this.#guard.listing()]);
     let link = found;
     if (link !== undefined) await this.#yield(link);
     if (link !== undefined && link.index === this.#index && this.#isUnreachable) {
@@ -79,7 +75,7 @@ export class Interface {
       if (overlap !== undefined) faults.push(overlap);
       this.#mayOverlap = overlap !== undefined;
     }
-    faults.push(...(await this.#guard(wanted, listing, repairs)));
+    faults.push(...(await this.#guard.keep(wanted, listing, repairs)));
     const unsettled = await this.#settle(link, wanted, repairs).then(() => undefined, refusal);
     return { isNew, repairs, faults, unsettled };
   }
@@ -118,15 +114,11 @@ export class Interface {
     const link = await this.#link();
     if (link !== undefined && link.index !== this.#index) return;
     if (link !== undefined) output(await this.#run("ip", ["link", "del", "dev", this.#name]));
-    if (this.#firewall !== undefined) await this.#run("nft", ["delete", "table", ...this.#table.split(" ")]);
+    await this.#guard.remove();
   }
 
   get #name(): string {
     return this.#options.interfaceName;
-  }
-
-  get #table(): string {
-    return tableOf(this.#name);
   }
 
   /** In one process, because starting one holds up everything else. */
@@ -136,17 +128,6 @@ export class Interface {
     const ended = await this.#run("ip", ["-j", "-d", "-batch", "-"], { input: questions.join("") });
     // It may go between the questions, too.
     return isAbsent(ended) ? undefined : parseLink(output(ended));
-  }
-
-  /** A table as nft prints it; undefined where there is none, or no nft. */
-  async #listing(table: string): Promise<string | undefined> {
-    try {
-      const { exit, stdout } = await this.#run("nft", ["-s", "list", "table", ...table.split(" ")]);
-      return exit === 0 ? stdout : undefined;
-    } catch (error) {
-      if (error instanceof AgentError) return undefined;
-      throw error;
-    }
   }
 
   async #make(wanted: WantedInterface): Promise<Link> {
@@ -239,53 +220,6 @@ export class Interface {
     return undefined;
   }
 
-  /** The firewall, and only behind it the forwarding that it keeps in bounds. */
-  async #guard(
-    { firewall: text, forwards }: WantedInterface,
-    listing: string | undefined,
-    repairs: string[],
-  ): Promise<Fault[]> {
-    if (this.#firewall?.text !== text || this.#firewall.listing !== listing) {
-      try {
-        const input = this.#firewall === undefined ? text + (await this.#withoutFormer()) : text;
-        output(await this.#run("nft", ["-f", "/dev/stdin"], { input }));
-      } catch (error) {
-        if (error instanceof AgentError) return [error.fault];
-        throw error;
-      }
-      this.#firewall = { text, listing: await this.#listing(this.#table) };
-      repairs.push("write the firewall");
-    }
-    return forwards ? this.#forward(repairs) : [];
-  }
-
-  /** What takes the table of an earlier agent of this interface away, in the transaction that puts ours in its place. */
-  async #withoutFormer(): Promise<string> {
-    const former = await this.#listing(FORMER_TABLE);
-    return former?.includes(`"${this.#name}"`) ? `delete table ${FORMER_TABLE}\n` : "";
-  }
-
-  async #forward(repairs: string[]): Promise<Fault[]> {
-    const faults: Fault[] = [];
-    for (const [family, path] of Object.entries(FORWARDING)) {
-      if ([undefined, "1"].includes(await kernelSetting(path))) continue;
-      if (family === "IPv6") await this.#keepRouters();
-      const setting = `${path.replaceAll("/", ".")}=1`;
-      if (await setKernelSetting(path, "1")) repairs.push(`set ${setting}`);
-      else {
-        const mend = `set ${setting} on the host, or as sysctls: of the container`;
-        faults.push({ code: "device.missing-privilege", need: `${family} forwarding`, mend });
-      }
-    }
-    return faults;
-  }
-
-  /** A host that forwards drops the default routes that routers advertised to it, unless told to go on listening. */
-  async #keepRouters(): Promise<void> {
-    const { exit, stdout } = await this.#run("ip", ["-j", "-6", "route", "show", "default", "proto", "ra"]);
-    for (const dev of exit === 0 ? routers(stdout) : []) await setKernelSetting(`net/ipv6/conf/${dev}/accept_ra`, "2");
-  }
-
   async #settle(found: Link, wanted: WantedInterface, repairs: string[]): Promise<void> {
     let link: Link | undefined = found;
     let failed: Ended | undefined;
@@ -314,8 +248,6 @@ function refusal(error: unknown): AgentError {
 
 /** Longer, and the pass is tried again later. */
 const SOCKET_MS = 2_000;
-
-const FORWARDING = { IPv4: "net/ipv4/ip_forward", IPv6: "net/ipv6/conf/all/forwarding" } as const;
 
 const portInUse = ({ listenPort }: { readonly listenPort: number }) =>
   new AgentError({ code: "device.port-in-use", port: listenPort });
