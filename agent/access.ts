@@ -301,7 +301,8 @@ function verifyAfterMs({ lastRead }: Agent): number {
   return Math.max(1_000, 100 * lastRead.tookMs);
 }
 
-function tell(agent: Agent, changes: readonly Change[]): void {
+/** What was done to the device because of what the chain says. */
+export function tell(agent: Agent, changes: readonly Change[]): void {
   const removed = changes.filter(({ kind }) => kind === "remove").length;
   const added = changes.filter((change) => change.kind === "set" && change.before === undefined).length;
   const fields = { added, removed, changed: changes.length - added - removed };

@@ -1,5 +1,5 @@
 /** What a full pass does about a device that differs from what was applied to it. */
-import { exclusively, isHeldBack } from "./access.ts";
+import { exclusively, isHeldBack, tell } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { AgentError } from "./errors.ts";
 import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type TokenId } from "./model.ts";
@@ -20,7 +20,10 @@ export async function mend(agent: Agent, found: DeviceState, signal: AbortSignal
   agent.isVerified = false;
   const done: Change[] = [];
   const outcome = await inSlices(changes, (slice) => exclusively(agent, () => mendSlice(agent, slice, done, signal)));
-  if (done.length > 0) tellDrift(agent, done);
+  // A new device, as after a reboot or in a new container, was changed by nobody: it is filled.
+  const isNew = agent.lastRead.steadyMs === undefined && found.peers.size === 0;
+  const say = isNew ? tell : tellDrift;
+  if (done.length > 0) say(agent, done);
   if (outcome.kind !== "applied") throw outcome.error;
   if (signal.aborted) return found;
   const after = await agent.device.read(agent.running);

@@ -4,6 +4,7 @@ import { rollback } from "./actions.ts";
 import { report } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
 import type { PublicKey } from "./model.ts";
+import { snapshot } from "./snapshot.ts";
 import { tendDevice } from "./tend.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { cidr } from "./test/peers.ts";
@@ -23,6 +24,13 @@ const down = () => {
 const FORK: Fault = { code: "chain.fork-below-finality", block: 1 };
 let boot: Boot;
 afterEach(() => boot.end());
+
+/** The newest entry of the journal, and how many peers have had to be put back. */
+async function driftOf({ agent }: Boot): Promise<(string | undefined)[]> {
+  const metrics = await agent.metrics.render(snapshot(agent), agent.now());
+  const missing = /drift_repairs_total\{drift="(missing)"\}( \d+)/.exec(metrics)?.slice(1).join("");
+  return [agent.journal.after(0).events.at(-1)?.kind, missing];
+}
 
 const noCalls: Parameters<Boot["lie"]>[0] = (method, params, truth) => {
   if (method === "eth_call") throw new Down();
@@ -56,6 +64,19 @@ describe("a start", () => {
     await boot.restart();
     await boot.fullPass();
     expect(boot.holds(A)).toEqual([true]);
+  });
+
+  it("on an empty device fills it, which is no drift; what goes from it afterwards is", async () => {
+    boot = new Boot();
+    boot.grant(A, B);
+    await boot.poll();
+    boot.device.peers.clear();
+    await boot.restart();
+    await boot.fullPass();
+    expect(await driftOf(boot)).toEqual(["apply", "missing 0"]);
+    boot.device.peers.delete(A);
+    await boot.fullPass();
+    expect(await driftOf(boot)).toEqual(["drift-repair", "missing 1"]);
   });
 
   it("with a lost database serves whom the last good file has, until the chain says otherwise", async () => {
