@@ -68,12 +68,7 @@ export function readStats(json) {
   return {
     tokens: figure(body["tokens"]),
     admitted: figure(body["admitted"]),
-    quarantined: Object.fromEntries(
-      Object.entries(record(body["quarantined"])).flatMap(([code, amount]) => {
-        const known = figure(amount);
-        return known === null || known <= 0 ? [] : [[code, known]];
-      }),
-    ),
+    quarantined: counts(body["quarantined"]),
     configured: figure(peers?.["configured"]),
     connected: figure(peers?.["connected"]),
     applies: figure(applies?.["total"]),
@@ -101,6 +96,8 @@ export function readDevice(json) {
     asOf: time(body["asOf"]),
     /** Undefined unless the answer is the administrator's. */
     peers: Array.isArray(body["peers"]) ? body["peers"].map(readPeer) : undefined,
+    /** Whether the answer is the one for everybody, which counts its peers and names none. */
+    isPublic: figure(record(body["peers"])["configured"]) !== null,
   };
 }
 
@@ -131,6 +128,17 @@ function readPeer(json) {
     rxBytes: figure(body["rxBytes"]),
     txBytes: figure(body["txBytes"]),
   };
+}
+
+/** By code; undefined where nobody says, which is not nobody. @param {unknown} value @returns {Readonly<Record<string, number>> | undefined} */
+function counts(value) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([code, amount]) => {
+      const known = figure(amount);
+      return known === null || known <= 0 ? [] : [[code, known]];
+    }),
+  );
 }
 
 /** @param {unknown} json @returns {Upstream} */

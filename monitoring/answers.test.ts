@@ -51,7 +51,8 @@ describe("what an agent answers", () => {
   it("is read field by field: its device, whose peers are for administrators", () => {
     const device = readDevice(sent(wireguardView(snapshot({ wireguard: { rxBytes: 5, txBytes: 6 } }))));
     expect(device).toMatchObject({ publicKey: PUBLIC_KEY, rxBytes: 5, txBytes: 6, asOf: NOW.wallMs - 5_000 });
-    expect(device.peers).toBeUndefined();
+    expect([device.peers, device.isPublic]).toEqual([undefined, true]);
+    expect([readDevice({ peers: [] }).isPublic, readDevice(undefined).isPublic]).toEqual([false, false]);
   });
 
   it("is read field by field: its journal", () => {
@@ -74,6 +75,8 @@ describe("what an agent answers", () => {
     expect(readHealth({ status: "healthy", ready: "yes" })).toMatchObject({ isReady: false, headBlock: null });
     const stats = readStats({ quarantined: { "key.weak": 0, "key.own": "many" }, tokens: "9" });
     expect([stats.quarantined, stats.tokens]).toEqual([{}, null]);
+    for (const broken of [undefined, {}, { quarantined: [] }, { quarantined: "none" }])
+      expect(readStats(broken).quarantined).toBeUndefined();
     expect(readHealth({ error: { code: "node-unreachable" } })).toBeUndefined();
   });
 

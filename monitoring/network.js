@@ -86,7 +86,7 @@ export function together(nodes, isCounted) {
     return values.length === 0 ? null : Math.max(...values);
   };
   const quarantined = (/** @type {Node} */ { stats }) =>
-    stats === undefined ? null : Object.values(stats.quarantined).reduce((all, each) => all + each, 0);
+    stats?.quarantined === undefined ? null : Object.values(stats.quarantined).reduce((all, each) => all + each, 0);
   return {
     nodes: nodes.length,
     answering: answering.length,

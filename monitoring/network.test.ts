@@ -78,6 +78,12 @@ describe("all nodes together", () => {
     });
   });
 
+  it("know of nobody quarantined only where a node says so", () => {
+    const quarantine = (...nodes: ReturnType<typeof node>[]) => together(nodes, everyone).quarantined;
+    expect([quarantine(node("a", { quarantined: {} })), quarantine(node("a"))]).toEqual([0, null]);
+    expect(quarantine(node("a"), node("b", { quarantined: { "key.weak": 1 } }))).toBe(1);
+  });
+
   it("know nothing where nobody answers", () => {
     expect(together([newNode("a")], () => false)).toMatchObject({
       answering: 0,

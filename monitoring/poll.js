@@ -71,9 +71,9 @@ export async function askPeers(name, token) {
     if (status === 401) return { kind: "refused", why: `${name} refuses this token.` };
     if (status === 429) return { kind: "refused", why: `${name} was sent too many wrong tokens: wait a minute.` };
     if (status !== 200) return { kind: "failed", why: `${name} ${whyNot({ status, json, dateMs: 0 })}.` };
-    const { peers } = readDevice(json);
-    if (peers === undefined)
-      return { kind: "refused", why: `${name} has no ADMIN_TOKEN, so it lists its peers to nobody.` };
+    const { peers, isPublic } = readDevice(json);
+    if (isPublic) return { kind: "refused", why: `${name} has no ADMIN_TOKEN, so it lists its peers to nobody.` };
+    if (peers === undefined) return { kind: "failed", why: `${name} ${whyNot({ status, json, dateMs: 0 })}.` };
     return { kind: "peers", peers, tookMs: performance.now() - startedMs };
   } catch (error) {
     return { kind: "failed", why: `${name} ${sentenceOf(error)}.` };

@@ -112,13 +112,11 @@ export function createQuarantine() {
 
 /** @param {ReturnType<typeof tableById> & { none: HTMLElement }} parts @param {readonly Node[]} counted @param {readonly Line[]} lines */
 function showQuarantine({ table, body, labels, none }, counted, lines) {
-  const rows = quarantined(
-    counted.flatMap(({ stats }) => (stats === undefined ? [] : [stats.quarantined])),
-    lines,
-  );
+  const counts = counted.flatMap(({ stats }) => (stats?.quarantined === undefined ? [] : [stats.quarantined]));
+  const rows = quarantined(counts, lines);
   table.hidden = rows.length === 0;
   none.hidden = rows.length > 0;
-  put(none, counted.length === 0 ? "No node answers, so nobody knows." : "None: every active token has its peer.");
+  put(none, counts.length === 0 ? "No node tells, so nobody knows." : "None: every active token has its peer.");
   put(
     body,
     rows.map(({ code, meaning, fewest, most, named }) => {
