@@ -25,7 +25,8 @@ export const EMPTY = { minutes: [], recent: [] };
 export function added({ minutes, recent }, sample, merges) {
   const last = recent.at(-1) ?? minutes.at(-1);
   // A clock that was set back leaves no order to keep: what was before is dropped.
-  if (last !== undefined && sample.at <= last.at) return { minutes: [], recent: [sample] };
+  if (last !== undefined && sample.at < last.at) return { minutes: [], recent: [sample] };
+  if (sample.at === last?.at) return { minutes, recent: [...recent.slice(0, -1), sample] };
   const all = [...recent, sample];
   const isOld = (/** @type {Sample} */ { at }) => minuteOf(at) + MINUTE_MS <= sample.at - FULL_MS;
   const fresh = all.findIndex((each) => !isOld(each));

@@ -38,6 +38,12 @@ describe("a history", () => {
     expect(history.minutes[0]?.values).toEqual([9, null]);
   });
 
+  it("keeps the later of two samples of one moment, and all that was before", () => {
+    const before = recorded(2 * SECOND, SECOND, () => [1, 1]);
+    const history = added(before, { at: START + 2 * SECOND, values: [2, 2] }, ["mean", "max"]);
+    expect(columns(history, 0, 2)[1]).toEqual([1, 1, 2]);
+  });
+
   it("starts anew when the clock is set back", () => {
     const history = added(
       recorded(60 * SECOND, SECOND, () => [1, 1]),

@@ -41,11 +41,13 @@ async function tick() {
   // Who was asked longest ago comes first, so that of many silent nodes each has its turn.
   due.sort((a, b) => (lastAsked.get(a.name) ?? 0) - (lastAsked.get(b.name) ?? 0));
   let doubtful = all().filter(({ name, failure }) => asked.has(name) && failure !== "").length;
-  for (const node of due) {
-    if (node.failure !== "" && ++doubtful > DOUBTFUL_AT_ONCE) continue;
-    void ask(node);
-  }
+  const round = due.filter(({ failure }) => failure === "" || ++doubtful <= DOUBTFUL_AT_ONCE);
+  // With the answers and not before: a tab that nobody looks at may run once a minute, when the last ones are old.
+  void Promise.all(round.map(ask)).then(sample);
   admin.tick();
+}
+
+function sample() {
   if (all().every(({ answeredMs, failure }) => answeredMs === undefined && failure === "")) return;
   histories = sampled(histories, all(), isCounted, Date.now());
   charts.show(histories);
@@ -113,7 +115,11 @@ async function run() {
 }
 
 refresh.addEventListener("change", run);
-document.addEventListener("visibilitychange", () => document.hidden || run());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  charts.show(histories);
+  void run();
+});
 setInterval(() => {
   for (const node of nodes.values()) cards.age(node);
   admin.age();

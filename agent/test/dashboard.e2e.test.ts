@@ -1,4 +1,5 @@
 /** Ring 4: the page in Chromium, behind the container's own nginx, in front of real agents. */
+import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer } from "node:net";
 import type { Browser, Request } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -417,5 +418,44 @@ describe.skipIf(isSkipped)("in front of twenty nodes, the page", () => {
     await until("everybody to be unreachable", 20_000, async () =>
       /^20 nodes unreachable$/.test(await look.text("#verdict")),
     );
+  });
+});
+
+describe.skipIf(isSkipped)("in front of a node that is not always itself, the page", () => {
+  let node: DrawnNode;
+  let web: Running;
+  const between = createHttpServer(async ({ url = "", headers: { authorization } }, response) => {
+    const answer = await fetch(`http://${node.at}${url}`, authorization ? { headers: { authorization } } : {});
+    response.writeHead(answer.status, { "Content-Type": "application/json" }).end(await answer.text());
+  });
+
+  beforeAll(async () => {
+    node = await drawNode("odd", TOKEN);
+    await new Promise<void>((resolve) => between.listen(0, "127.0.0.1", resolve));
+    web = await startWeb({ odd: `127.0.0.1:${(between.address() as AddressInfo).port}` });
+  });
+
+  afterAll(async () => {
+    await web?.end("SIGTERM");
+    between.close();
+    await node?.close();
+  });
+
+  it("goes on drawing while nobody looks, though it may run once a minute only", async () => {
+    const page = await browser.newPage();
+    await page.clock.install();
+    await page.goto(PAGE);
+    const answers = async (elapse: () => Promise<void>) => {
+      const heard = page.waitForResponse(/odd\/events/);
+      await elapse();
+      await heard;
+    };
+    await answers(() => page.clock.runFor(100));
+    for (const _ of ["a minute", "another"]) await answers(() => page.clock.fastForward(60_000));
+    await page.clock.pauseAt(await page.evaluate<number>("Date.now() + 100"));
+    await until("what was heard to be drawn", 5_000, async () =>
+      /^connected: now 0/.test((await page.textContent(".chart [data-field=summary]")) ?? ""),
+    );
+    await page.close();
   });
 });
