@@ -104,7 +104,10 @@ export function readDevice(json) {
 /** Entries and where to go on; `next` is undefined where the answer is none. @param {unknown} json */
 export function readEvents(json) {
   const body = record(json);
-  return { events: list(body["events"]).flatMap(readEntry), next: figure(body["next"]) ?? undefined };
+  const next = figure(body["next"]);
+  // It is sent back: what no agent takes would be refused for ever.
+  const isId = Number.isSafeInteger(next) && Number(next) >= 0 && Number(next) < 1e15;
+  return { events: list(body["events"]).flatMap(readEntry), next: isId ? Number(next) : undefined };
 }
 
 /** @param {unknown} json @returns {Entry[]} */

@@ -71,6 +71,11 @@ describe("what an agent answers", () => {
     });
   });
 
+  it("goes on where an agent can be asked to go on, and nowhere else", () => {
+    const nexts = [0, 7, 1.5, -1, 1e15, Number.NaN, "7", null].map((next) => readEvents({ next }).next);
+    expect(nexts).toEqual([0, 7, ...Array(6).fill(undefined)]);
+  });
+
   it("is not ready, and counts nobody, unless it says so", () => {
     expect(readHealth({ status: "healthy", ready: "yes" })).toMatchObject({ isReady: false, headBlock: null });
     const stats = readStats({ quarantined: { "key.weak": 0, "key.own": "many" }, tokens: "9" });

@@ -58,6 +58,19 @@ export function trafficOf(before, { asOf, rxBytes, txBytes }) {
   return { asOf, rxBytes, txBytes, rx: (rxBytes - before.rxBytes) / seconds, tx: (txBytes - before.txBytes) / seconds };
 }
 
+/** Clocks that run apart are no restart. */
+const RESTART_SLACK_SECONDS = 5;
+
+/**
+ * The agent has started since it last answered: its entries may be counted from where its disk had them.
+ * @param {Node} node @param {Figure} uptimeSeconds as it says now @param {number} steadyMs
+ */
+export function hasRestarted({ health, answeredMs }, uptimeSeconds, steadyMs) {
+  if (health?.uptimeSeconds == null || answeredMs === undefined || uptimeSeconds === null) return false;
+  const expected = health.uptimeSeconds + (steadyMs - answeredMs) / 1000;
+  return uptimeSeconds < expected - RESTART_SLACK_SECONDS || uptimeSeconds < health.uptimeSeconds;
+}
+
 /** Values that nobody renewed for so long count no more: the page may have slept. @param {number} refreshMs */
 const freshForMs = (refreshMs) => Math.max(3 * refreshMs, 15_000);
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readDevice, readHealth, readStats } from "./answers.js";
-import { isCurrent, newNode, sampled, standing, together, trafficOf } from "./network.js";
+import { hasRestarted, isCurrent, newNode, sampled, standing, together, trafficOf } from "./network.js";
 
 function node(name: string, { status = "healthy", failure = "", ...stats }: Record<string, unknown> = {}) {
   return {
@@ -30,6 +30,20 @@ describe("a node", () => {
     ["does not count when the page slept", node("a"), 60_000, false],
   ])("%s", (_, each, steadyMs, isCounted) => {
     expect(isCurrent(each, steadyMs, 5_000)).toBe(isCounted);
+  });
+});
+
+describe("a restart of the agent", () => {
+  const before = { ...newNode("a"), health: readHealth({ status: "healthy", uptimeSeconds: 60 }), answeredMs: 10_000 };
+  it.each<[title: string, uptimeSeconds: number | null, steadyMs: number, isOne: boolean]>([
+    ["is none while the time goes on", 65, 15_000, false],
+    ["is none where clocks run a little apart", 3_655, 3_610_000, false],
+    ["is told by a time that fell", 58, 10_500, true],
+    ["is told by a time that grew too little while nobody asked", 90, 3_610_000, true],
+    ["is none that is not known", null, 15_000, false],
+  ])("%s", (_, uptimeSeconds, steadyMs, isOne) => {
+    expect(hasRestarted(before, uptimeSeconds, steadyMs)).toBe(isOne);
+    expect(hasRestarted(newNode("a"), uptimeSeconds, steadyMs)).toBe(false);
   });
 });
 

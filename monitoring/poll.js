@@ -1,6 +1,6 @@
 /** Asks one node, through this page's own web server and nobody else. The only file that fetches. */
 import { readDevice, readEvents, readHealth, readNodes, readStats } from "./answers.js";
-import { trafficOf } from "./network.js";
+import { hasRestarted, trafficOf } from "./network.js";
 
 /**
  * @typedef {import("./network.js").Node} Node
@@ -33,10 +33,11 @@ export async function polled(node) {
     const first = await ask(at("health"));
     const health = readHealth(first.json);
     if (health === undefined) return { ...node, failure: whyNot(first) };
+    const isAnew = hasRestarted(node, health.uptimeSeconds, performance.now());
     const [stats, device, events] = await Promise.all([
       ask(at("stats")),
       ask(at("wireguard")),
-      ask(at(`events?after=${node.next}`)),
+      ask(at(`events?after=${isAnew ? 0 : node.next}`)),
     ]);
     const wrong = [stats, device, events].find(({ status }) => status !== 200);
     if (wrong !== undefined) return { ...node, failure: whyNot(wrong) };
@@ -44,7 +45,7 @@ export async function polled(node) {
     return {
       ...node,
       ...{ health, stats: readStats(stats.json), device: read, traffic: trafficOf(node.traffic, read) },
-      ...journalAfter(node, events.json),
+      ...journalAfter(node, events.json, isAnew),
       answeredMs: performance.now(),
       skewMs: Number.isFinite(first.dateMs) ? first.dateMs - Date.now() : 0,
       failure: "",
@@ -80,10 +81,14 @@ export async function askPeers(name, token) {
   }
 }
 
-/** @param {Node} node @param {unknown} json @returns {Pick<Node, "journal" | "next">} */
-function journalAfter({ journal, next }, json) {
+/** @param {Node} node @param {unknown} json @param {boolean} isWhole it is all that the node has @returns {Pick<Node, "journal" | "next">} */
+function journalAfter({ journal, next }, json, isWhole) {
   const read = readEvents(json);
   if (read.next === undefined) return { journal, next };
+  if (isWhole) {
+    const first = read.events[0]?.id ?? 0;
+    return { journal: [...journal.filter(({ id }) => id < first), ...read.events], next: read.next };
+  }
   // The node lost its journal and counts from one again: the next round asks for all of the new one.
   if (read.next < next) return { journal: [], next: 0 };
   return {

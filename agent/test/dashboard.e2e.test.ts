@@ -409,6 +409,19 @@ describe.skipIf(isSkipped)("in front of twenty nodes, the page", () => {
     await look.says("#journal tbody", /^((?!before)[\s\S])*after((?!before)[\s\S])*$/);
   });
 
+  it("reads it anew, too, when a restarted node has written past where it was", async () => {
+    const [, , third] = nodes;
+    third?.journal().add("grant", { tokenId: "1", nodeId: "before", block: 1 });
+    await using look = await Look.open(browser);
+    await look.page.selectOption("#journal-node", "node-03");
+    await look.says("#journal tbody", /before/);
+    third?.forget();
+    for (const name of ["first", "second"]) third?.journal().add("grant", { tokenId: "1", nodeId: name, block: 3 });
+    third?.draw({ startedSteadyMs: performance.now() });
+    await look.says("#journal tbody", /^((?!before)[\s\S])*second[\s\S]*first((?!before)[\s\S])*$/);
+    third?.draw({});
+  });
+
   it("says so when its own server is gone, and keeps what it shows", async () => {
     await using look = await Look.open(browser);
     await look.says("#node-node-01", /Healthy/);
