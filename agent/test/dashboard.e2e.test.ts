@@ -437,9 +437,12 @@ describe.skipIf(isSkipped)("in front of twenty nodes, the page", () => {
 describe.skipIf(isSkipped)("in front of a node that is not always itself, the page", () => {
   let node: DrawnNode;
   let web: Running;
+  /** How far its clock is ahead. */
+  let aheadMs = 0;
   const between = createHttpServer(async ({ url = "", headers: { authorization } }, response) => {
     const answer = await fetch(`http://${node.at}${url}`, authorization ? { headers: { authorization } } : {});
-    response.writeHead(answer.status, { "Content-Type": "application/json" }).end(await answer.text());
+    const at = new Date(Date.now() + aheadMs).toUTCString();
+    response.writeHead(answer.status, { "Content-Type": "application/json", Date: at }).end(await answer.text());
   });
 
   beforeAll(async () => {
@@ -452,6 +455,21 @@ describe.skipIf(isSkipped)("in front of a node that is not always itself, the pa
     await web?.end("SIGTERM");
     between.close();
     await node?.close();
+  });
+
+  it("tells ages by the node's own clock", async () => {
+    aheadMs = 600_000;
+    const handshakeAt = Date.now() + aheadMs - 240_000;
+    const listPeers = () => [peer(1, { latestHandshakeAt: new Date(handshakeAt).toISOString() })];
+    node.draw({ config: { lastAppliedAt: handshakeAt }, wireguard: { listPeers } });
+    await using look = await Look.open(browser);
+    await look.page.click("#node-odd summary");
+    await look.says('#node-odd [data-field="more"]', /applied 4 min ago/);
+    await look.page.fill("#peers-token", TOKEN);
+    await look.page.click("#peers-form button");
+    await look.says("#peers tbody tr", /4 min ago\s*not connected/);
+    aheadMs = 0;
+    node.draw({});
   });
 
   it("goes on drawing while nobody looks, though it may run once a minute only", async () => {
