@@ -99,8 +99,12 @@ export function createAdmin(nodes) {
   };
   /** @param {number} to */
   const turnTo = (to) => {
+    const [at, other] = document.activeElement === next ? [next, previous] : [previous, next];
+    const isThere = document.activeElement === at;
     page = to;
     show();
+    // A button that is switched off would lose the place of whoever works with the keyboard.
+    if (isThere && at.disabled) other.focus();
   };
 
   form.addEventListener("submit", (event) => {

@@ -392,9 +392,10 @@ describe.skipIf(isSkipped)("in front of twenty nodes, the page", () => {
     await look.page.click("#peers-form button");
     await look.says("#peers-page", /^1 to 50 of 120$/);
     await look.page.click("#peers-next");
-    await look.page.click("#peers-next");
+    await look.page.keyboard.press("Enter");
     await look.says("#peers-page", /^101 to 120 of 120$/);
     expect(await look.page.isDisabled("#peers-next")).toBe(true);
+    expect(await look.evaluate("document.activeElement.id")).toBe("peers-previous");
   });
 
   it("starts a node's journal anew when the node has lost it", async () => {
