@@ -473,6 +473,17 @@ describe.skipIf(isSkipped)("in front of a node that is not always itself, the pa
     node.draw({});
   });
 
+  it("keeps each reason on one line, however long the names beside it", async () => {
+    node.draw({ registry: { quarantined: { "address.exhausted": 1 } } });
+    const [tokenId, nodeId] = [String(2n ** 256n - 1n), "x".repeat(63)];
+    node.journal().add("quarantine", { tokenId, nodeId, code: "address.exhausted" });
+    await using look = await Look.open(browser, { viewport: { width: 768, height: 900 } });
+    await look.says("#quarantine tbody tr", /^address\.exhausted\s+1\s[\s\S]*x{63}$/);
+    expect(await look.evaluate("document.querySelector('#quarantine code').getClientRects().length")).toBe(1);
+    expect(await look.evaluate("document.documentElement.scrollWidth")).toBe(768);
+    node.draw({});
+  });
+
   it("goes on drawing while nobody looks, though it may run once a minute only", async () => {
     const page = await browser.newPage();
     await page.clock.install();
