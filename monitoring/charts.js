@@ -115,7 +115,7 @@ function drawnBy(Uplot) {
   };
 
   for (const select of [node, span]) select.addEventListener("change", draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", repaint);
   new ResizeObserver(() => {
     for (const { element, plot } of charts)
       plot?.setSize({ width: field(element, "plot").clientWidth, height: HEIGHT });

@@ -484,6 +484,25 @@ describe.skipIf(isSkipped)("in front of a node that is not always itself, the pa
     node.draw({});
   });
 
+  it("is printed dark on light, the charts too, without what is there to be pressed", async () => {
+    await using look = await Look.open(browser);
+    await look.page.selectOption("#theme", "dark");
+    const canvas = "document.querySelector('.chart canvas').toDataURL()";
+    // No round while it is printed: nothing else draws them.
+    const round = look.page.waitForResponse(/odd\/events/);
+    await look.page.selectOption("#refresh", "30");
+    await round;
+    await look.says(".chart .legend", /connected 0/);
+    const [ink, drawn] = [await look.evaluate("getComputedStyle(document.body).color"), await look.evaluate(canvas)];
+    await look.page.emulateMedia({ media: "print" });
+    await until("the charts to be drawn anew", 5_000, async () => (await look.evaluate(canvas)) !== drawn);
+    expect([ink, await look.evaluate("getComputedStyle(document.body).color")]).toEqual([
+      "rgb(227, 230, 233)",
+      "rgb(28, 33, 38)",
+    ]);
+    expect(await look.texts("button, select, input")).toEqual([]);
+  });
+
   it("goes on drawing while nobody looks, though it may run once a minute only", async () => {
     const page = await browser.newPage();
     await page.clock.install();
