@@ -87,6 +87,18 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.follower.figures.divergences).toBe(1);
   });
 
+  it("are one divergence, however many they are", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain);
+    chain.whims.set("one", omitting(11));
+    chain.draw("a10-a11+7+8");
+    expect(await watcher.poll()).toBe("a11");
+    chain.whims.clear();
+    await mined(chain, watcher, 12, 13);
+    expect(watcher.notices).toMatchObject([{ kind: "missed-logs", count: 2 }]);
+    expect(watcher.follower.figures.divergences).toBe(1);
+  });
+
   it("are looked for again when looking for them failed", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);

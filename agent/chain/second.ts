@@ -117,7 +117,7 @@ function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
   const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(walk, event)));
   const [first, last] = [missed[0], missed.at(-1)];
   if (first !== undefined && last !== undefined) {
-    follower.figures.divergences += missed.length;
+    follower.figures.divergences++;
     const where = { fromBlock: first.at.block, toBlock: last.at.block };
     options.onNotice?.({ kind: "missed-logs", count: missed.length, ...where });
   }
