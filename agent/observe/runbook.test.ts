@@ -43,6 +43,25 @@ describe("the runbook", () => {
     expect(links.filter((anchor) => !anchors.has(anchor))).toEqual([]);
   });
 
+  it("sends nobody to look for a line of the log that nobody writes", () => {
+    const sources = ["agent/main.ts", "agent/agent.ts", "docker/wireguard/supervise"].map((path) =>
+      readFileSync(new URL(`../${path}`, root), "utf8"),
+    );
+    const told = readFileSync(new URL("../agent/chain/walk.ts", root), "utf8");
+    const changes = readFileSync(new URL("../agent/chain/rpc.ts", root), "utf8");
+    const isWritten = (name: string) => {
+      const [room = "", kind = ""] = name.split(".");
+      if (room === "chain") return told.includes(`kind: "${kind}"`);
+      if (room === "upstream") return changes.includes(`kind: "${kind}"`);
+      return sources.some((source) => new RegExp(`"${name}\\\\?"`).test(source));
+    };
+    const codes: readonly string[] = FAULT_CODES;
+    const lines = [...runbook.matchAll(/`((?:agent|chain|upstream)\.[a-z-]+)`/g)].map(([, name = ""]) => name);
+    const asked = lines.filter((name) => !codes.includes(name));
+    expect(asked).toContain("agent.starting");
+    expect(asked.filter((name) => !isWritten(name))).toEqual([]);
+  });
+
   it("is where every alert points", () => {
     const links = [...rules.matchAll(/alert: (\w+)$.*?runbook_url: (\S+)$/gms)];
     expect(links).toHaveLength(ALERTS.length);
