@@ -62,6 +62,13 @@ describe("the runbook", () => {
     expect(asked.filter((name) => !isWritten(name))).toEqual([]);
   });
 
+  it.each(["entrypoint", "supervise"])("reads the lines of %s as those of the agent", (name) => {
+    const script = readFileSync(new URL(`../docker/wireguard/${name}`, root), "utf8");
+    const lines = [...script.matchAll(/echo "(\{.*\})"/g)].map(([, line = ""]) => line.replaceAll('\\"', '"'));
+    expect(lines).toHaveLength(1);
+    for (const line of lines) expect(JSON.parse(line.replaceAll(/\$\w+/g, "1"))).toHaveProperty("event");
+  });
+
   it("is where every alert points", () => {
     const links = [...rules.matchAll(/alert: (\w+)$.*?runbook_url: (\S+)$/gms)];
     expect(links).toHaveLength(ALERTS.length);
