@@ -19,7 +19,8 @@ const dashboard = JSON.parse(text("grafana/dashboards/dstack-vpn.json")) as { pa
 
 interface Panel {
   readonly title: string;
-  readonly targets?: readonly { readonly expr: string }[];
+  readonly type: string;
+  readonly targets?: readonly { readonly expr: string; readonly format?: string }[];
 }
 
 const isThere = spawnSync("promtool", ["--version"]).error === undefined;
@@ -90,6 +91,12 @@ describe("the Grafana dashboard", () => {
     const { status, said } = promtool("check", "rules", join(directory, "queries.yml"));
     rmSync(directory, { recursive: true });
     expect([status, said]).toEqual([0, expect.stringContaining(`${queries.length} rules found`)]);
+  });
+
+  it("asks for tables as tables: of series a table shows one, and the rest in a menu", () => {
+    const tables = dashboard.panels.filter(({ type }) => type === "table");
+    const formats = tables.flatMap(({ title, targets = [] }) => targets.map(({ format }) => [title, format]));
+    expect(formats).toEqual([["Reasons for not being healthy", "table"]]);
   });
 
   it("asks only for what an agent exports or a rule records, of the nodes that are chosen", async () => {
