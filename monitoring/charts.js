@@ -192,10 +192,12 @@ function lineColour(element, index) {
 function summaryOf({ lines, format }, data) {
   return lines
     .map(({ label }, index) => {
-      const known = (data[index + 1] ?? []).filter((value) => value !== null);
+      const values = data[index + 1] ?? [];
+      const known = values.filter((value) => value !== null);
       if (known.length === 0) return `${label}: not known yet.`;
       const [low, high] = [known.reduce((a, b) => Math.min(a, b)), known.reduce((a, b) => Math.max(a, b))];
-      return `${label}: now ${format(known.at(-1))}, lowest ${format(low)}, highest ${format(high)}.`;
+      const now = values.at(-1) == null ? "not known" : format(values.at(-1));
+      return `${label}: now ${now}, lowest ${format(low)}, highest ${format(high)}.`;
     })
     .join(" ");
 }

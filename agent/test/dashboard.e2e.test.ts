@@ -484,6 +484,15 @@ describe.skipIf(isSkipped)("in front of a node that is not always itself, the pa
     node.draw({});
   });
 
+  it("tells who does not see a chart, too, that nothing is known now", async () => {
+    await using look = await Look.open(browser);
+    const summary = async () => (await look.page.textContent(".chart [data-field=summary]")) ?? "";
+    await until("a figure", 10_000, async () => (await summary()) === "connected: now 0, lowest 0, highest 0.");
+    await look.page.route("**/api/odd/**", (route) => route.fulfill({ status: 502, body: "{}" }));
+    await look.says("#node-odd", /Unreachable/);
+    await until("none", 10_000, async () => (await summary()) === "connected: now not known, lowest 0, highest 0.");
+  });
+
   it("is printed dark on light, the charts too, without what is there to be pressed", async () => {
     await using look = await Look.open(browser);
     await look.page.selectOption("#theme", "dark");
