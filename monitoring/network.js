@@ -43,14 +43,16 @@ export function standing({ health, failure }) {
 }
 
 /**
- * Bytes a second between two readings of the device. Polls in between see the same reading, and change nothing.
+ * Bytes a second between two readings of the device. Polls in between see the same reading, and change nothing, unless the
+ * agent says that it cannot read the device any more.
  * @param {Traffic | undefined} before
  * @param {Device} device
+ * @param {boolean} isReadable
  * @returns {Traffic | undefined}
  */
-export function trafficOf(before, { asOf, rxBytes, txBytes }) {
+export function trafficOf(before, { asOf, rxBytes, txBytes }, isReadable) {
   if (asOf === null || rxBytes === null || txBytes === null) return undefined;
-  if (before?.asOf === asOf) return before;
+  if (before?.asOf === asOf) return isReadable ? before : { ...before, rx: null, tx: null };
   const seconds = (asOf - (before?.asOf ?? asOf)) / 1000;
   // Counters that fell are those of an agent that started anew.
   const isComparable = before !== undefined && seconds > 0 && rxBytes >= before.rxBytes && txBytes >= before.txBytes;

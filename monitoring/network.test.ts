@@ -52,21 +52,28 @@ describe("traffic", () => {
     readDevice({ asOf: new Date(second * 1_000).toISOString(), rxBytes, txBytes });
 
   it("is bytes a second between two readings of the device, not between two polls", () => {
-    const first = trafficOf(undefined, reading(100, 1_000, 500));
+    const first = trafficOf(undefined, reading(100, 1_000, 500), true);
     expect(first).toMatchObject({ rx: null, tx: null });
-    const second = trafficOf(first, reading(130, 31_000, 3_500));
+    const second = trafficOf(first, reading(130, 31_000, 3_500), true);
     expect(second).toMatchObject({ rx: 1_000, tx: 100 });
-    expect(trafficOf(second, reading(130, 31_000, 3_500))).toBe(second);
+    expect(trafficOf(second, reading(130, 31_000, 3_500), true)).toBe(second);
+  });
+
+  it("is not known once the device cannot be read", () => {
+    const second = trafficOf(trafficOf(undefined, reading(100, 1_000, 500), true), reading(130, 31_000, 3_500), true);
+    const unread = trafficOf(second, reading(130, 31_000, 3_500), false);
+    expect(unread).toMatchObject({ rx: null, tx: null, rxBytes: 31_000, txBytes: 3_500 });
+    expect(trafficOf(unread, reading(190, 91_000, 9_500), true)).toMatchObject({ rx: 1_000, tx: 100 });
   });
 
   it("is not known over a restart, whose counters fall", () => {
-    const before = trafficOf(undefined, reading(100, 9_000, 9_000));
-    expect(trafficOf(before, reading(130, 10, 9_500))).toMatchObject({ rx: null, tx: null, rxBytes: 10 });
-    expect(trafficOf(before, reading(130, 9_500, 10))).toMatchObject({ rx: null, tx: null, txBytes: 10 });
+    const before = trafficOf(undefined, reading(100, 9_000, 9_000), true);
+    expect(trafficOf(before, reading(130, 10, 9_500), true)).toMatchObject({ rx: null, tx: null, rxBytes: 10 });
+    expect(trafficOf(before, reading(130, 9_500, 10), true)).toMatchObject({ rx: null, tx: null, txBytes: 10 });
   });
 
   it("is not known before the device was read", () => {
-    expect(trafficOf(undefined, readDevice({ asOf: null, rxBytes: 0, txBytes: 0 }))).toBeUndefined();
+    expect(trafficOf(undefined, readDevice({ asOf: null, rxBytes: 0, txBytes: 0 }), true)).toBeUndefined();
   });
 });
 

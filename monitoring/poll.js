@@ -42,9 +42,10 @@ export async function polled(node) {
     const wrong = [stats, device, events].find(({ status }) => status !== 200);
     if (wrong !== undefined) return { ...node, failure: whyNot(wrong) };
     const read = readDevice(device.json);
+    const isReadable = !health.reasons.some(({ code }) => code === "device.unreadable");
     return {
       ...node,
-      ...{ health, stats: readStats(stats.json), device: read, traffic: trafficOf(node.traffic, read) },
+      ...{ health, stats: readStats(stats.json), device: read, traffic: trafficOf(node.traffic, read, isReadable) },
       ...journalAfter(node, events.json, isAnew),
       answeredMs: performance.now(),
       skewMs: Number.isFinite(first.dateMs) ? first.dateMs - Date.now() : 0,
