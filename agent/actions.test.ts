@@ -135,6 +135,24 @@ describe("a rollback", () => {
     expect(boot.holds(A, B, C)).toEqual([true, false, false]);
   });
 
+  it("leaves nobody in doubt whom neither its generation nor the registry has", async () => {
+    boot = new Boot();
+    const members = Array.from({ length: 20 }, (_, i) => keyOf(i + 1));
+    boot.grant(...members);
+    await boot.poll();
+    await boot.fullPass();
+    const { generation } = boot.agent;
+    const late = boot.grant(...Array.from({ length: 10 }, (_, i) => keyOf(100 + i)));
+    await boot.poll();
+    await boot.fullPass();
+    for (const id of late) boot.contract.revoke(id);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held().length).toBeGreaterThan(20);
+    await rollback(boot.agent, generation);
+    expect(boot.held()).toHaveLength(20);
+  });
+
   it("to a generation that is not there changes nothing", async () => {
     boot = new Boot();
     await expect(rollback(boot.agent, 7)).rejects.toMatchObject({ fault: { code: "config.no-generation" } });

@@ -12,13 +12,14 @@ import { save } from "./saving.ts";
 export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repairs: number; rebuilding: boolean }> {
   agent.held = undefined;
   agent.journal.add("resync");
-  const rebuilding = agent.faults.has("chain.fork-below-finality");
+  const isForked = agent.faults.has("chain.fork-below-finality");
+  const { repairs, withheld } = isForked ? { repairs: 0, withheld: 0 } : await auditAll(agent, signal);
+  const rebuilding = isForked || withheld > 0;
   if (rebuilding) {
     // Not here: a poll may be half-way through the ledger that we have.
     agent.isRebuildAsked = true;
     agent.poll.nudge();
   }
-  const { repairs } = rebuilding ? { repairs: 0 } : await auditAll(agent, signal);
   await settle(agent, [...agent.waiting]);
   agent.tend.nudge();
   await save(agent);

@@ -1,4 +1,5 @@
 /** One running agent: its parts, and all that changes while it runs. The corridor's files share it; no room sees it. */
+import { auditedBefore } from "./audited.ts";
 import { type Follower, type Notice, newFollower } from "./chain/follower.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Settings } from "./config.ts";
@@ -90,7 +91,7 @@ export interface Agent extends Parts {
   arrivedMs: number | undefined;
   followedMs: number | undefined;
   auditRepairs: number;
-  /** Tokens that an audit of this process took away, by state alone. */
+  /** Tokens that an audit took away, by state alone. */
   readonly auditedOut: Set<TokenId>;
 
   // --- what the device holds
@@ -199,7 +200,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     arrivedMs: undefined,
     followedMs: undefined,
     auditRepairs: 0,
-    auditedOut: new Set(),
+    auditedOut: auditedBefore(parts),
     running: new Map(),
     inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     unasked: new Set(),

@@ -215,7 +215,7 @@ describe("an audit", () => {
     boot.contract.mine();
     await boot.poll();
     expect(boot.held()).toHaveLength(1_100);
-    expect(await auditAll(boot.agent, boot.signal)).toEqual({ repairs: 2, isWhole: true });
+    expect(await auditAll(boot.agent, boot.signal)).toEqual({ repairs: 2, isWhole: true, withheld: 0 });
     expect(boot.held()).toHaveLength(1_098);
   });
 

@@ -42,16 +42,19 @@ export interface Audit {
   readonly repairs: number;
   /** The contract has answered for every token that was asked about. */
   readonly isWhole: boolean;
+  /** So many it has whom logs have revoked: whether those logs were true shows when they are read again. */
+  readonly withheld: number;
 }
 
 /** Every token there is, and those whose grant was left out: their mint may have been told all the same. */
 export async function auditAll(agent: Agent, signal: AbortSignal): Promise<Audit> {
   const ids = recordedIds(agent.ledger.registry);
-  let [repairs, isWhole] = [0, true];
+  let [repairs, isWhole, withheld] = [0, true, 0];
   for (let from = 0; from === 0 || from < ids.length; from += PIECE) {
     const piece = await audit(agent, ids.slice(from, from + PIECE), signal);
     repairs += piece.repairs;
     isWhole &&= piece.isWhole;
+    withheld += piece.withheld;
   }
   // Behind grants that were left out there may be more; an upstream that makes them up comes to its end, too.
   let last = repairs;
@@ -59,7 +62,7 @@ export async function auditAll(agent: Agent, signal: AbortSignal): Promise<Audit
     last = (await audit(agent, [], signal)).repairs;
     repairs += last;
   }
-  return { repairs, isWhole };
+  return { repairs, isWhole, withheld };
 }
 
 /** So many tokens have their state in memory at once. */
@@ -69,7 +72,7 @@ const ROUNDS = 64;
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */
 async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<Audit> {
   // A part of the history proves nothing, and what were read now would stand before events that came earlier.
-  if (agent.isRebuilding || agent.isRebuildAsked) return { repairs: 0, isWhole: false };
+  if (agent.isRebuilding || agent.isRebuildAsked) return { repairs: 0, isWhole: false, withheld: 0 };
   const { ledger } = agent;
   const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
   const ids = [...new Set([...known, ...probeIds(isKnown)])];
@@ -78,7 +81,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
-  const additions = await finalAdditions(agent, missing, signal);
+  const { additions, withheld } = await finalAdditions(agent, missing, signal);
   const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
@@ -86,7 +89,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const removals = await seconded(agent, gone, at, fewer, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
-  return { repairs, isWhole: states.size === ids.length };
+  return { repairs, isWhole: states.size === ids.length, withheld };
 }
 
 export type States = ReadonlyMap<TokenId, TokenState>;
@@ -147,13 +150,14 @@ async function finalAdditions(
   agent: Agent,
   ids: readonly TokenId[],
   signal: AbortSignal,
-): Promise<readonly Observed[]> {
+): Promise<{ additions: readonly Observed[]; withheld: number }> {
   const { final, settled } = agent.ledger;
-  if (ids.length === 0 || final.number < 0) return [];
+  if (ids.length === 0 || final.number < 0) return { additions: [], withheld: 0 };
   const more = (states: States) => differences(settled, states, final, true);
   const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
   const returning = found.filter((one) => mayReturn(agent, one));
-  return seconded(agent, returning, final, more, signal);
+  const additions = await seconded(agent, returning, final, more, signal);
+  return { additions, withheld: found.length - returning.length };
 }
 
 /** What an only upstream's state may be too old to know: a token that its logs have revoked. What an audit took, it brings back. */

@@ -237,19 +237,28 @@ function meetSelf(agent: Agent, before: Self): void {
 async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: AbortSignal): Promise<unknown> {
   if (ids.length === 0) return undefined;
   const block = tipOf(trail(agent.ledger));
-  let keys: Map<TokenId, string>;
+  const keys: [TokenId, string][] = [];
+  // What is left is asked with the next poll: a revoke must not wait for the keys of others.
+  const haste = AbortSignal.any([signal, AbortSignal.timeout(KEYS_MS)]);
+  let unanswered: unknown;
   try {
-    keys = await readKeys(agent.rpc, agent.settings.contract, ids, block, signal);
+    for (let from = 0; from < ids.length; from += KEYS_AT_ONCE) {
+      const some = ids.slice(from, from + KEYS_AT_ONCE);
+      keys.push(...(await readKeys(agent.rpc, agent.settings.contract, some, block, haste)));
+    }
   } catch (error) {
-    return error;
+    if (signal.aborted || !haste.aborted) unanswered = error;
   }
   const at = { block: block.number, logIndex: AFTER_LOGS };
   const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
   const reads = [...keys].map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
   take(agent, observe(agent.ledger, reads));
   record(agent, { kind: "finalise", to: block, missed: reads });
-  return undefined;
+  return unanswered;
 }
+
+const KEYS_MS = 4_000;
+const KEYS_AT_ONCE = 100;
 
 /** What people want to know of a step. */
 export function record(agent: Agent, step: Advance): void {

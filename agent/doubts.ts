@@ -19,7 +19,11 @@ export interface Doubt {
 /** Of the tokens that lose their peer by what logs say, those that must be proven by the contract's state first. */
 export function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
   if (agent.isTooStale) return [];
-  const candidates = byLogs.filter((id) => !agent.witnessed.has(id) && !agent.decided.has(id));
+  // Whom the operator's own rollback leaves out goes by that, whatever the logs say of them.
+  const isLeftOut = (key: PublicKey | undefined) => key !== undefined && agent.held?.keys.has(key) === false;
+  const candidates = byLogs.filter(
+    (id) => !agent.witnessed.has(id) && !agent.decided.has(id) && !isLeftOut(agent.placed.get(id)?.key),
+  );
   // What was in doubt before a restart stays so until the chain answers, however long ago the others went.
   const isKept = (id: TokenId) => !agent.isCaughtUp && agent.doubtful.has(id);
   const open = candidates.filter((id) => !isKept(id));

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { id as topicOf } from "ethers";
 import { afterEach, describe, expect, it } from "vitest";
+import { resync } from "./actions.ts";
 import { report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
@@ -14,7 +15,7 @@ import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
 import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
 import { disputed } from "./unvouched.ts";
-import { vouchAdditions } from "./vouching.ts";
+import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
 const KEYS = Array.from({ length: 20 }, (_, i) => keyOf(i + 1));
 const MALLORY = keyOf(999);
@@ -70,6 +71,40 @@ const altering =
     if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
     return { result: (outcome.result as Told[]).map(change) };
   };
+
+/** No logs, and no block's bloom that would have any. */
+const blank: Way = (truth) => async (method, params) => {
+  const outcome = await truth(method, params);
+  if (method === "eth_getLogs") return { result: [] };
+  if (!method.startsWith("eth_getBlock") || !("result" in outcome) || outcome.result === null) return outcome;
+  return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
+};
+
+/** Tells of nothing above so many blocks below the head. */
+const behind =
+  (lag: number): Way =>
+  (truth) =>
+  (method, params) => {
+    const top = boot.chain.head - lag;
+    const asked = JSON.stringify(params);
+    const isAbove = Array.from({ length: lag }, (_, i) => boot.chain.hashOf(top + 1 + i)).some((hash) =>
+      asked.includes(hash),
+    );
+    if (isAbove) return { error: { code: -32000, message: "header not found" } };
+    if (method === "eth_getBlockByNumber" && params[0] === "latest")
+      return truth(method, [`0x${top.toString(16)}`, false]);
+    if (method === "eth_getBlockByNumber" && Number(params[0]) > top) return { result: null };
+    return truth(method, params);
+  };
+
+/** As if it was just limited. */
+async function withoutTheOther(work: () => Promise<unknown>): Promise<void> {
+  const { rpc } = boot.agent;
+  const { upstreams } = rpc;
+  rpc.upstreams = () => upstreams().map((one) => (one.name === "other" ? { ...one, healthy: false } : one));
+  await work();
+  rpc.upstreams = upstreams;
+}
 
 /** Polls while blocks come every two seconds; second readings go on beside them. */
 async function later(polls: number): Promise<void> {
@@ -211,6 +246,120 @@ describe("a head that one of two upstreams makes up", () => {
   });
 });
 
+describe("a grant that is disputed", () => {
+  const disputedNode = async () => {
+    await node(2);
+    const liar = twin();
+    liar.contract.grant(ownerOf(999), "mallory", MALLORY);
+    liar.contract.mine();
+    follow(liar.chain);
+    boot.heads.set("other", boot.chain.mine(1));
+    await boot.poll();
+    await boot.poll();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    boot.clockMs += 60_000;
+  };
+
+  it("stays so while the one that denies it cannot be read", async () => {
+    await disputedNode();
+    boot.upstreams.set("other", () => ({ error: { code: -32603, message: "internal error" } }));
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.poll();
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+
+  it("stays so while the one that denies it is left alone for a moment", async () => {
+    await disputedNode();
+    await withoutTheOther(async () => {
+      await vouchSoon(boot.agent, boot.signal);
+      await boot.fullPass();
+    });
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+});
+
+describe("upstreams of which one is on a fork", () => {
+  const third = () => boot.upstreams.set("third", boot.chain.answer);
+  it.each<[string, () => void]>([
+    ["two", () => {}],
+    ["three", third],
+  ])("do not keep a node from what came during an outage (%s)", async (_, more) => {
+    await node(2);
+    const fork = twin();
+    fork.chain.mine(2_000);
+    boot.contract.revoke(2n);
+    boot.contract.mine(1_999);
+    boot.upstreams.set("other", fork.chain.answer);
+    more();
+    for (let i = 0; i < 5; i++) {
+      await boot.poll();
+      boot.chain.mine(1);
+      fork.chain.mine(1);
+    }
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("do not keep what two others have from being final", async () => {
+    await node(2);
+    const fork = twin();
+    boot.upstreams.set("other", fork.chain.answer);
+    third();
+    const { number } = boot.agent.ledger.final;
+    for (let i = 0; i < 150; i++) {
+      fork.chain.mine(1);
+      await later(1);
+    }
+    expect(boot.agent.ledger.final.number).toBeGreaterThan(number + 60);
+  });
+});
+
+describe("a chain far ahead that one of two upstreams makes up", () => {
+  it("is not final because the other one fails once", async () => {
+    await node(2);
+    const liar = twin();
+    liar.chain.mine(150);
+    follow(liar.chain);
+    let failures = 1;
+    boot.upstreams.set("other", (method, params) => {
+      const isHigh = method === "eth_getBlockByNumber" && Number(params[0]) > boot.chain.head - 5;
+      if (isHigh && failures-- > 0) return { error: { code: 429, message: "too many requests" } };
+      return boot.chain.answer(method, params);
+    });
+    await boot.poll();
+    follow(boot.chain);
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    boot.chain.mine(300);
+    boot.heads.clear();
+    for (let i = 0; i < 5; i++) {
+      const error = await boot.poll();
+      if (error instanceof AgentError) report(boot.agent, error);
+    }
+    expect([...boot.agent.faults.keys()]).toEqual([]);
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+  });
+
+  it("on which everybody is revoked, in its state too, is no witness of itself", async () => {
+    await node(2);
+    const liar = twin();
+    for (const [i] of KEYS.entries()) liar.contract.revoke(BigInt(i + 2));
+    liar.contract.mine();
+    follow(liar.chain);
+    boot.heads.set("other", boot.chain.mine(1));
+    await boot.poll();
+    const loop = witnessRemovals(boot.agent, boot.signal);
+    for (let i = 0; i < 3; i++) {
+      boot.clockMs += 6_000;
+      await sleep(600);
+      await boot.poll();
+    }
+    expect(boot.held().length).toBeGreaterThanOrEqual(15);
+    await boot.end();
+    await loop;
+    boot = new Boot();
+  });
+});
+
 describe("a removal that one of two upstreams alters or leaves out", () => {
   const revokeOfAnother = (log: Told) =>
     log.topics[0] === TOPIC.revoke ? { ...log, topics: [TOPIC.revoke, word(999n)] } : log;
@@ -234,16 +383,53 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
 
   it("is carried out within seconds: a revoke that is left out, with the bloom that has it", async () => {
     await node(2);
-    const blank: Way = (truth) => async (method, params) => {
-      const outcome = await truth(method, params);
-      if (method === "eth_getLogs") return { result: [] };
-      if (!method.startsWith("eth_getBlock") || !("result" in outcome) || outcome.result === null) return outcome;
-      return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
-    };
     follow(boot.chain, blank(boot.chain.answer));
     boot.contract.revoke(2n);
     boot.contract.mine();
     await later(4);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it.each([1, 3, 5])("is carried out within seconds by an upstream that is %i blocks behind", async (lag) => {
+    await node(2);
+    follow(boot.chain, blank(boot.chain.answer));
+    boot.upstreams.set("other", behind(lag)(boot.chain.answer));
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    for (let i = 0; i < 5 + lag; i++) {
+      boot.heads.set("other", boot.chain.head - lag);
+      await later(1);
+    }
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it.each([0, 3])("is carried out within seconds where its block has another log (%i blocks behind)", async (lag) => {
+    await node(2);
+    const untold: Way = (truth) => async (method, params) => {
+      const outcome = await truth(method, params);
+      if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+      return { result: (outcome.result as Told[]).filter(({ topics }) => topics[0] !== TOPIC.revoke) };
+    };
+    follow(boot.chain, untold(boot.chain.answer));
+    boot.upstreams.set("other", behind(lag)(boot.chain.answer));
+    boot.contract.grant(ownerOf(60), "bob", keyOf(60));
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await boot.poll();
+    for (let i = 0; i < 5; i++) {
+      boot.heads.set("other", boot.chain.head - lag);
+      await later(1);
+    }
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("is carried out within seconds where the other upstream was limited as it came", async () => {
+    await node(2);
+    follow(boot.chain, blank(boot.chain.answer));
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await withoutTheOther(() => boot.poll());
+    await later(5);
     expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });
 
@@ -319,16 +505,46 @@ describe("the only upstream's state", () => {
     expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });
 
-  it("brings back whom it took away by mistake", async () => {
+  it.each<[string, () => Promise<unknown>]>([
+    ["an audit", () => auditAll(boot.agent, boot.signal)],
+    ["a resync", () => resync(boot.agent, boot.signal)],
+  ])("brings back whom it took away by mistake, after a restart too, by %s", async (_, heal) => {
     await node(1);
     follow(boot.chain, refusing("eth_call", { code: 3, message: "execution reverted" })(boot.chain.answer));
     await auditAll(boot.agent, boot.signal);
     expect(boot.held()).toHaveLength(15);
+    await boot.poll();
     boot.lie();
+    await boot.restart();
+    await boot.poll();
     boot.chain.mine(80);
     await later(3);
-    await auditAll(boot.agent, boot.signal);
+    await boot.fullPass();
+    await heal();
+    await later(2);
     expect(boot.held()).toHaveLength(20);
+  });
+
+  it("is not asked about a revoke that it made up: a resync reads the logs again", async () => {
+    await node(1, { bloom: "full" });
+    const made = boot.contract.log([TOPIC.revoke, word(2n)], strings("m-0"));
+    const at = boot.chain.head + 1;
+    follow(boot.chain, async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+      const place = { blockNumber: `0x${at.toString(16)}`, blockHash: boot.chain.hashOf(at), logIndex: "0x0" };
+      const log = { ...made, ...place, transactionHash: `0x${"7".repeat(64)}` };
+      return { result: [...(outcome.result as object[]), log] };
+    });
+    boot.chain.mine(1);
+    await boot.poll();
+    boot.lie();
+    boot.chain.mine(100);
+    await later(3);
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+    await resync(boot.agent, boot.signal);
+    await later(3);
+    expect(boot.holds(keyOf(1))).toEqual([true]);
   });
 });
 

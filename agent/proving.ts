@@ -6,7 +6,10 @@ import { attempt, type States, stateBlock } from "./auditing.ts";
 import { type Reading, readTokens } from "./chain/audit.ts";
 import type { Doubt } from "./doubts.ts";
 import type { TokenId, TokenState } from "./model.ts";
+import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
+import { witnesses } from "./unvouched.ts";
+import { wordOfBlocks } from "./vouching.ts";
 
 /**
  * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
@@ -16,7 +19,9 @@ export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promis
   while (!signal.aborted) {
     await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
     for (const [not, ids] of dueForWitness(agent)) {
-      if (!signal.aborted) await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
+      // Whoever told may speak for itself only where nobody else has another chain.
+      if (signal.aborted || (not === undefined && (await isDenied(agent, signal)))) continue;
+      await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
     }
   }
 }
@@ -46,6 +51,13 @@ function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]>
   const due = [...agent.doubtful].filter(([, doubt]) => doubt.sinceMs <= overdueMs || hasOtherUpstream(agent, doubt));
   const byTeller = Map.groupBy(due, ([, { sinceMs, from }]) => (sinceMs <= overdueMs ? undefined : from));
   return new Map([...byTeller].map(([not, all]) => [not, all.map(([id]) => id)]));
+}
+
+/** Of all that answer, one has another block in place of one of ours. */
+async function isDenied(agent: Agent, signal: AbortSignal): Promise<boolean> {
+  const held = trail(agent.ledger);
+  const words = witnesses(agent).map(({ name }) => wordOfBlocks(agent.rpc, name, held, signal));
+  return (await Promise.all(words)).includes("otherwise");
 }
 
 /** One that is down is no witness, and a removal that is due does not wait for it to come back. */

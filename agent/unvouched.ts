@@ -26,9 +26,18 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   for (const id of ids) if (isSettled || all.size < MANY || all.has(id)) all.set(id, unvouched);
 }
 
-/** Where fewer than two are left, whoever is left is believed: a node with one upstream works. At a start nobody knows yet. */
+/** Whether nobody need vouch for the token any more. At a start nobody knows yet who is left. */
 export function mayBelieve(agent: Agent, id: TokenId): boolean {
-  return !agent.unvouched.has(id) || (agent.headSeenMs !== undefined && witnesses(agent).length < 2);
+  const unvouched = agent.unvouched.get(id);
+  return unvouched === undefined || (agent.headSeenMs !== undefined && isAlone(agent, unvouched));
+}
+
+/**
+ * Where fewer than two upstreams are left, whoever is left is believed: a node with one upstream works. A dispute is not
+ * settled by one that is silent for a moment: there only the settings count.
+ */
+export function isAlone(agent: Pick<Agent, "rpc">, { isDisputed }: Unvouched): boolean {
+  return (isDisputed ? agent.rpc.upstreams() : witnesses(agent)).length < 2;
 }
 
 /** The upstreams whose word counts. One that is behind may yet come to a block of ours and have another one there. */

@@ -10,7 +10,7 @@ import { AgentError } from "./errors.ts";
 import type { TokenId, Trail } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { isPressing, witnesses } from "./unvouched.ts";
+import { isAlone, isPressing, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once. */
 const BATCH = 100;
@@ -62,23 +62,34 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   const asked = order.slice(0, BATCH);
   const ids = asked.map(([id]) => id);
   const others = witnesses(agent);
-  if (ids.length === 0 || others.length < 2) return ids;
+  if (others.length < 2) return asked.flatMap(([id, unvouched]) => (isAlone(agent, unvouched) ? id : []));
   const held = trail(agent.ledger);
-  const words = await Promise.all(others.map(({ name }) => wordOf(agent, name, ids, registry, held, signal)));
+  const haste = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+  const unheard = () => {
+    signal.throwIfAborted();
+    return (): Word => "unheard";
+  };
+  const words = await Promise.all(
+    others.map(({ name }) => wordOf(agent, name, ids, registry, held, haste).catch(unheard)),
+  );
   const overdueMs = agent.now().steadyMs - PATIENCE_MS;
   return asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (agent.unvouched.get(id) !== before) return [];
     const said = words.map((word) => word(id));
     if (said.filter((word) => word === "so").length >= 2) return id;
-    if (!said.includes("otherwise")) return before.sinceMs <= overdueMs ? id : [];
+    if (!said.includes("otherwise")) {
+      // Whoever denied it must have come round: that it does not answer takes nothing back.
+      const isOpen = before.isDisputed && said.includes("unheard");
+      return before.sinceMs <= overdueMs && !isOpen ? id : [];
+    }
     if (!before.isDisputed) agent.audit.nudge();
     agent.unvouched.set(id, { ...before, isDisputed: true });
     return [];
   });
 }
 
-type Word = "so" | "otherwise" | "unknown";
+type Word = "so" | "otherwise" | "behind" | "unheard";
 
 /** What an upstream says of the tokens after the tip of `held`, whose registry this is. */
 async function wordOf(
@@ -93,21 +104,21 @@ async function wordOf(
   const states = await readTokens(rpc, contract, ids, tip, signal, { only: name });
   const others = compare({ get: (id) => token(registry, id) }, states, tip, true);
   const otherwise = new Set(others.map(({ tokenId }) => tokenId));
-  const isDenied = states.size < ids.length && (await denies(rpc, name, held, signal));
-  return (id) => (otherwise.has(id) || (isDenied && !states.has(id)) ? "otherwise" : states.has(id) ? "so" : "unknown");
+  const untold = states.size < ids.length ? await wordOfBlocks(rpc, name, held, signal) : "unheard";
+  return (id) => (otherwise.has(id) ? "otherwise" : states.has(id) ? "so" : untold);
 }
 
-/** Whether it has another block where it has come to one of ours; whoever is only behind denies nothing yet. */
-async function denies(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<boolean> {
+/** `otherwise` where it has another block in place of one of ours; whoever is only behind denies nothing yet. */
+export async function wordOfBlocks(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<Word> {
   const choice = { only: name, signal };
   const tip = tipOf(held);
   try {
     const { value: head } = await rpc.ask(headOf("latest"), choice);
     const theirs = head.number <= tip.number ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
     const ours = held.unfinal.find(({ number }) => number === theirs.number);
-    return ours !== undefined && ours.hash !== theirs.hash;
+    return ours !== undefined && ours.hash !== theirs.hash ? "otherwise" : "behind";
   } catch {
     signal.throwIfAborted();
-    return false;
+    return "unheard";
   }
 }

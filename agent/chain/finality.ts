@@ -101,8 +101,9 @@ async function agreed(
 }
 
 /**
- * What is final can never be undone, so one upstream alone cannot declare it where another can be asked: that one must have
- * the very block. Where it ends below it, no more is final than its own depth says, unless it lags too far to be a witness.
+ * What is final can never be undone, so one upstream alone cannot declare it where others can be asked: one of them must
+ * have the very block. Where all that answer end below it, no more is final than their own depth says, unless they lag too
+ * far to be witnesses.
  */
 async function witnessed(
   rpc: Rpc,
@@ -111,25 +112,32 @@ async function witnessed(
   upstream: string,
   { signal, wallMs }: FollowOptions,
 ): Promise<FinalBlock | undefined> {
-  if (!hasWitness(rpc, upstream)) return claim;
-  const choice = { not: upstream, signal };
-  const at = async (number: number): Promise<FinalBlock | undefined> => {
-    const { hash } = (await rpc.ask(blockByNumber(number), choice)).value;
-    return (claim.number === number ? (claim.hash ?? hash) : hash) === hash ? { number, hash } : undefined;
-  };
+  const others = rpc.upstreams().filter(({ name, healthy }) => healthy && name !== upstream);
+  if (others.length === 0) return claim;
+  const hash = claim.hash ?? (await rpc.ask(blockByNumber(claim.number), { only: upstream, signal })).value.hash;
+  const at = async (number: number, only: string) =>
+    (await rpc.ask(blockByNumber(number), { only, signal })).value.hash;
+  const words = await Promise.all(
+    others.map(async ({ name }) => {
+      try {
+        return (await at(claim.number, name)) === hash ? "has it" : "has another";
+      } catch (error) {
+        signal.throwIfAborted();
+        return error instanceof RpcError && error.kind === "absent" ? name : "fails";
+      }
+    }),
+  );
+  if (words.includes("has it")) return { number: claim.number, hash };
+  const lower = others.find(({ name }) => words.includes(name));
+  // Whoever only fails is asked again: a moment's failure must not make a chain final that is no one else's.
+  if (lower === undefined) return undefined;
   try {
-    return await at(claim.number);
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof RpcError) || error.kind !== "absent") return claim;
-  }
-  try {
-    const { value: lower } = await rpc.ask(headOf("latest"), choice);
+    const { value: last } = await rpc.ask(headOf("latest"), { only: lower.name, signal });
     // Our own clock bounds the head's: whoever makes up a head makes up its time.
-    const lagSeconds = Math.min(head.timestamp, wallMs() / 1000) - lower.timestamp;
-    if (lagSeconds > LAGGING_SECONDS) return claim;
-    const deep = byDepth(lower);
-    return deep && (await at(Math.min(deep.number, claim.number)));
+    const lagSeconds = Math.min(head.timestamp, wallMs() / 1000) - last.timestamp;
+    if (lagSeconds > LAGGING_SECONDS) return words.includes("has another") ? undefined : { number: claim.number, hash };
+    const number = Math.min(byDepth(last)?.number ?? -1, claim.number);
+    return number < 0 ? undefined : { number, hash: await at(number, lower.name) };
   } catch {
     signal.throwIfAborted();
     return undefined;

@@ -4,7 +4,7 @@
  * between a `rewind` and the last `extend` the ledger is on no head of any chain.
  */
 import { AgentError } from "../errors.ts";
-import type { Advance, Trail } from "../model.ts";
+import { type Advance, type Trail, ZERO_HASH } from "../model.ts";
 import { TOPICS } from "./events.ts";
 import { finalBlock } from "./finality.ts";
 import { headersOf, newHead, type Target } from "./heads.ts";
@@ -78,6 +78,8 @@ function isFar({ unfinal }: Trail, { head, route }: Target): boolean {
 }
 
 const LONG = 1_024;
+/** A day of a fast chain: who serves people already must see who is revoked, whatever upstreams say of what is final. */
+const LONG_OUTAGE = 65_536;
 
 /** Reads all that is final by now. */
 async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
@@ -92,7 +94,8 @@ async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
   if (!isHeld) {
     if (held !== undefined) conflict(walk, held.number, upstream);
     // A short stretch can be followed as unfinal; a long one would never end.
-    if (target.head.number - route.from.number > LONG) throw refused(walk, "upstreams disagree about what is final");
+    const limit = walk.trail.final.hash === ZERO_HASH ? LONG : LONG_OUTAGE;
+    if (target.head.number - route.from.number > limit) throw refused(walk, "upstreams disagree about what is final");
     return;
   }
   const { number, hash } = held;

@@ -11,7 +11,7 @@ import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
 import type { RawLog } from "./log-list.ts";
 import { parallel } from "./parallel.ts";
-import { blockByNumber } from "./questions.ts";
+import { blockByNumber, headOf } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
@@ -22,6 +22,8 @@ import { conflict, tipOf, type Walk } from "./walk.ts";
 interface Reading {
   readonly to: BlockRef | undefined;
   readonly events: readonly AccessEvent[];
+  /** Up to where another upstream than the one that we follow has read. */
+  readonly secondedTo?: number;
 }
 
 /** At work while `done` is absent. */
@@ -57,7 +59,7 @@ export function* told(walk: Walk): Generator<Advance> {
   if (doubts !== undefined && settled !== undefined) {
     walk.follower.second.doubts = undefined;
     if (settled !== "failed") yield* fitting(walk, settled);
-    keep(walk, doubts.doubts, settled === "failed");
+    keep(walk, doubts.doubts, settled);
   }
   if (final?.done !== undefined) {
     walk.follower.second.final = undefined;
@@ -68,7 +70,7 @@ export function* told(walk: Walk): Generator<Advance> {
 }
 
 /** Puts back what is still in doubt. */
-function keep(walk: Walk, doubts: readonly Doubt[], hasFailed: boolean): void {
+function keep(walk: Walk, doubts: readonly Doubt[], settled: Reading | "failed"): void {
   const { follower, options, trail } = walk;
   const [head, nowMs] = [tipOf(trail).number, options.now()];
   const left = doubts
@@ -76,10 +78,20 @@ function keep(walk: Walk, doubts: readonly Doubt[], hasFailed: boolean): void {
     .map((doubt) => {
       const told = follower.told.get(doubt.block.number);
       const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
-      return hasFailed ? { ...doubt, readAtMs: nowMs } : afterReading(doubt, head, nowMs, isFound);
+      if (settled === "failed") return { ...doubt, readAtMs: nowMs };
+      if (doubt.block.number <= (settled.secondedTo ?? -1)) return afterReading(doubt, head, nowMs, isFound);
+      // Another upstream has not come so far yet; what else there is to doubt need not be read with every block.
+      if (doubt.kind === "unseconded") return doubt;
+      const isAwaited = hasWitness(walk.rpc, follower.heads.tipFrom ?? "");
+      return isAwaited
+        ? { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS }
+        : afterReading(doubt, head, nowMs, isFound);
     });
   follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];
 }
+
+/** What of the pause between two readings is left out where another upstream has not come so far. */
+const SOON_MS = 2_000;
 
 /** Unfinal blocks up to the final one, at once: there is history to be read above them. */
 export async function* finalised(walk: Walk, target: Target, final: FinalBlock): AsyncGenerator<Advance> {
@@ -135,25 +147,42 @@ const SINGLY = 4;
 
 async function doubtful(walk: Walk, upstream: string, doubts: readonly Doubt[]): Promise<Reading | undefined> {
   const { rpc, contract, options, follower } = walk;
-  const blocks = doubts.map(({ block }) => block);
-  const [first, last] = [blocks.at(0), blocks.at(-1)];
+  const all = doubts.map(({ block }) => block);
   // Who told of them has nothing to add: one question to another upstream, for all of them.
   const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
   const choices = isSeconded ? [{ not: upstream }] : undefined;
-  return byTwo(walk, upstream, choices, async (choice, ask) => {
-    if ((isSeconded || blocks.length > SINGLY) && first !== undefined && last !== undefined) {
-      const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
-      return inRange(walk, first.number, last.number, isSeconded ? askOther : ask);
+  let secondedTo = -1;
+  const reading = await byTwo(walk, upstream, choices, async (choice, ask) => {
+    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
+    const isOther = choice.not !== undefined;
+    const reach = isOther ? await reachOf(walk, choice) : Number.POSITIVE_INFINITY;
+    const blocks = all.filter(({ number }) => number <= reach);
+    const [first, last] = [blocks.at(0), blocks.at(-1)];
+    const found = await readBlocks();
+    if (isOther) secondedTo = last?.number ?? -1;
+    return found;
+
+    async function readBlocks(): Promise<readonly RawLog[]> {
+      if ((isSeconded || blocks.length > SINGLY) && first !== undefined && last !== undefined) {
+        const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
+        return inRange(walk, first.number, last.number, isSeconded ? askOther : ask);
+      }
+      follower.figures.rereads += blocks.length;
+      const asking = { ...choice, signal: options.signal };
+      // A lone upstream has told what it finds by hash: it may find more by number.
+      const isAlone = !hasWitness(rpc, upstream);
+      const found = await parallel(blocks, AT_ONCE, (block) =>
+        isAlone ? byNumber(rpc, contract, block, asking) : logsOfBlock(rpc, contract, block, asking, follower.habits),
+      );
+      return found.flatMap(({ value }) => value);
     }
-    follower.figures.rereads += blocks.length;
-    const asking = { ...choice, signal: options.signal };
-    // A lone upstream has told what it finds by hash: it may find more by number.
-    const isAlone = !hasWitness(rpc, upstream);
-    const found = await parallel(blocks, AT_ONCE, (block) =>
-      isAlone ? byNumber(rpc, contract, block, asking) : logsOfBlock(rpc, contract, block, asking, follower.habits),
-    );
-    return found.flatMap(({ value }) => value);
   });
+  return reading && { ...reading, secondedTo };
+}
+
+/** How far another upstream has come. */
+async function reachOf({ rpc, options: { signal } }: Walk, choice: Choice): Promise<number> {
+  return (await rpc.ask(headOf("latest"), { ...choice, signal })).value.number;
 }
 
 async function finalNow(walk: Walk, target: Target): Promise<Reading | undefined> {

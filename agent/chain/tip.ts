@@ -21,7 +21,9 @@ export async function logsAtTip(
   habits: Habits,
   signal: AbortSignal,
 ): Promise<readonly RawLog[]> {
-  const first = await ask({ only: from, signal }).catch((error: unknown) => {
+  // Question by question it could draw out its reply for half a minute, and a revoke wait behind it.
+  const haste = hasWitness(rpc, from) ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
+  const first = await ask({ only: from, signal: haste }).catch((error: unknown) => {
     signal.throwIfAborted();
     if (!hasWitness(rpc, from)) throw error;
     return ask({ not: from, signal });
@@ -62,6 +64,8 @@ export async function logsAtTip(
     return logsOfBlock(rpc, contract, block, choice, habits);
   }
 }
+
+const HASTE_MS = 4_000;
 
 /** Why an answer is not simply believed. */
 export function objectionTo(

@@ -8,7 +8,7 @@ import type { RawLog } from "./log-list.ts";
 import { parallel } from "./parallel.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";
-import { hasWitness, isDamaged, logsAtTip, objectionTo } from "./tip.ts";
+import { isDamaged, logsAtTip, objectionTo } from "./tip.ts";
 import { tipOf, type Walk } from "./walk.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
@@ -36,13 +36,13 @@ export async function* extended(walk: Walk, target: Target): AsyncGenerator<Adva
 }
 
 /** `isFresh`: read as soon as it was announced. */
-function doubted(walk: Walk, { head, upstream }: Target, step: Extend, isFresh: boolean): Extend {
+function doubted(walk: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
   const { rpc, follower, contract, options } = walk;
   const { block, events } = step;
   if (block.number <= head.number - SETTLED_DEPTH) return step;
   const unread = events.filter(isInvalid).map(({ at }) => at.logIndex);
   const word = events.length > 0 ? undefined : emptiness(block, contract.address, contract.topics);
-  const how = { isFresh, hasWitness: hasWitness(rpc, upstream) };
+  const how = { isFresh, hasWitness: rpc.upstreams().length > 1 };
   const doubt = doubtOf({ number: block.number, hash: block.hash }, word, how, options.now(), unread);
   if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
   return step;

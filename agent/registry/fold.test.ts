@@ -251,6 +251,15 @@ const deed = fc.oneof(
 const deeds = fc.array(deed, { maxLength: 40 });
 const onePerBlock = (script: readonly string[]) => events(script.join("|"));
 
+describe("a key that was announced", () => {
+  const lost = (script: string) => [1, 2].map((tokenId) => tokenOf(script, tokenId)?.claim?.lost);
+  it.each([
+    ["before another's announcement", "grant 1 B x; grant 2 A y | announce A k | announce B k | read 1 k; read 2 k"],
+    ["and read at once", "grant 1 B x; grant 2 A y | announce A k; read 2 k | announce B k; read 1 k"],
+    ["before another's grant", "grant 2 A y | announce A k | grant 1 B k | read 2 k"],
+  ])("%s is the first one's, whenever it is read", (_, script) => expect(lost(script)).toEqual([true, false]));
+});
+
 describe("whatever happens", () => {
   it("every registry stays as it was, in whatever order they are looked at again", () => {
     fc.assert(

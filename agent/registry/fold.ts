@@ -44,7 +44,10 @@ export function foldAll(registry: Registry, events: readonly AccessEvent[]): Fol
       if (event.kind !== "owner-key-update") {
         const known = maps.records.get(event.tokenId);
         if (known === undefined && isSaidAgain(event, events[i + 1])) continue;
-        keep(known, outcome(maps, known, event));
+        const next = outcome(maps, known, event);
+        // What was announced is read later, and was theirs since: whoever set the key in between has lost it.
+        if (event.kind === "key-read") for (const late of laterClaimants(maps, next)) keep(late, lost(late));
+        keep(known, next);
         continue;
       }
       const { owner, key, at } = event;
@@ -182,7 +185,8 @@ function claimSeen(maps: Maps, held: Token, key: string, at: Position): Claim | 
 function claimed(maps: Maps, before: Token, owner: Address, key: string, at: Position): Claim | undefined {
   if (key === "") return undefined;
   const other = otherClaimant(maps, key, before.id);
-  if (other !== undefined && other.owner !== owner) return { key, at, lost: true };
+  const isEarlier = other !== undefined && on(maps, "byKey", key).every((rival) => isLater(rival, at));
+  if (other !== undefined && other.owner !== owner && !isEarlier) return { key, at, lost: true };
   // Said again, it is the same claim: no peer waits for confirmations anew because its key was repeated.
   const { active, claim } = before;
   const isRepeated = active && claim?.key === key && !claim.lost;
@@ -203,6 +207,17 @@ function keysOf(maps: Maps, { owner, claim, unreadSince }: Token): string[] {
   for (const [key, at] of keysAnnounced(maps, owner)) if (comparePositions(at, unreadSince) >= 0) keys.push(key);
   return keys;
 }
+
+/** Other owners' tokens whose standing claim to this token's key is later than its own. */
+function laterClaimants(maps: Maps, token: Token | undefined): Token[] {
+  const { owner, claim } = token ?? {};
+  if (claim === undefined || claim.lost) return [];
+  return on(maps, "byKey", claim.key).filter((rival) => rival.owner !== owner && isLater(rival, claim.at));
+}
+
+const isLater = ({ claim }: Token, at: Position) => claim !== undefined && comparePositions(at, claim.at) < 0;
+
+const lost = (token: Token): Token => ({ ...token, claim: token.claim && { ...token.claim, lost: true } });
 
 function keysAnnounced(maps: Maps, owner: Address): ReadonlyMap<string, Position> {
   return maps.announced.get(owner) ?? NO_ANNOUNCEMENTS;

@@ -1,0 +1,111 @@
+/** What slow upstreams hold up, over real connections. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, it } from "vitest";
+import { report } from "./agent.ts";
+import { connect } from "./chain/rpc.ts";
+import { AgentError } from "./errors.ts";
+import type { Address } from "./model.ts";
+import { Boot, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
+import { RpcProxy } from "./test/rpc-proxy.ts";
+import { ScriptedChain } from "./test/scripted-chain.ts";
+import { type ContractOptions, ScriptedContract } from "./test/scripted-contract.ts";
+import { vouchAdditions } from "./vouching.ts";
+
+let boot: Boot;
+let proxies: readonly RpcProxy[];
+afterEach(async () => {
+  await boot.end();
+  for (const proxy of proxies) await proxy[Symbol.asyncDispose]();
+});
+
+/** A node with these members' tokens, by owner, before so many upstreams of one chain. */
+async function node(owners: readonly string[], upstreams: number, style: ContractOptions["style"] = "full") {
+  const chain = new ScriptedChain({ finalizedDepth: 60 });
+  const contract = new ScriptedContract(chain, { style });
+  contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+  for (const [i, owner] of owners.entries()) contract.grant(owner, `m-${i}`, keyOf(i + 1));
+  contract.mine();
+  chain.mine(80);
+  // Those behind the first one take a little longer, so that it is the one that is followed.
+  proxies = await Promise.all(
+    Array.from({ length: upstreams }, (_, i) =>
+      RpcProxy.open(async (method, params) => {
+        if (i > 0 && params[0] === "latest") await sleep(30);
+        return chain.answer(method, params);
+      }),
+    ),
+  );
+  const expected = { chainId: 31_337, contract: contract.address as Address };
+  const rpc = () => connect({ urls: proxies.map((proxy) => proxy.url()), expect: expected });
+  boot = new Boot({ over: { rpc, contract: contract.address } });
+  await polled(() => boot.held().length === owners.length);
+  return { chain, contract };
+}
+
+const members = (count: number) => Array.from({ length: count }, (_, i) => ownerOf(i + 1));
+
+/** Polls in real time until it is so. @returns the milliseconds that took */
+async function polled(isSo: () => boolean): Promise<number> {
+  const [startedMs, clockMs] = [performance.now(), boot.clockMs];
+  const elapsedMs = () => performance.now() - startedMs;
+  const clock = setInterval(() => {
+    boot.clockMs = clockMs + elapsedMs();
+  }, 20);
+  while (!isSo() && elapsedMs() < 60_000) {
+    const error = await boot.poll();
+    if (error instanceof AgentError) report(boot.agent, error);
+    await sleep(100);
+  }
+  clearInterval(clock);
+  return elapsedMs();
+}
+
+const never = () => sleep(60_000, { result: "0x" }, { ref: false });
+/** Ten seconds are what the design allows, on a machine at leisure; what these tests prevent took 20 s and more. */
+const SOON_MS = 15_000;
+
+it("a second upstream that does not answer for state holds up a hundred grants no longer than one", async () => {
+  const { contract } = await node(members(20), 2);
+  for (const method of ["eth_call", "eth_getCode"]) proxies[1]?.lie(never, { method });
+  const loop = vouchAdditions(boot.agent, boot.signal);
+  for (let i = 0; i < 100; i++) contract.grant(ownerOf(100 + i), `n-${i}`, keyOf(100 + i));
+  contract.mine(1);
+  expect(await polled(() => boot.held().length === 120)).toBeLessThan(SOON_MS);
+  await boot.end();
+  await loop;
+  boot = new Boot();
+}, 90_000);
+
+it("an upstream that draws out every reply about one block does not hold up a revoke", async () => {
+  const { chain, contract } = await node(members(20), 2);
+  const top = chain.head + 1;
+  proxies[0]?.lie(
+    async (call, next) => {
+      const { topics, blockHash, fromBlock } = call.params[0] as Readonly<Record<string, string>> & {
+        topics: [string[]];
+      };
+      const isIt = blockHash === undefined ? Number(fromBlock) >= top : blockHash === chain.hashOf(top);
+      if (!isIt) return next(call.method, call.params);
+      if (topics[0].length > 1) return { result: "x".repeat(9_000_000) };
+      await sleep(2_800);
+      return { result: [] };
+    },
+    { method: "eth_getLogs" },
+  );
+  contract.revoke(2n);
+  contract.mine();
+  expect(await polled(() => !boot.device.peers.has(keyOf(1)))).toBeLessThan(SOON_MS);
+}, 90_000);
+
+it("keys that an only upstream does not tell do not hold up a revoke", async () => {
+  const { contract } = await node([...Array<string>(30).fill(ownerOf(1)), ...members(170)], 1, "plain");
+  proxies[0]?.lie(never, { method: "eth_call" });
+  contract.updateKey(2n, keyOf(500));
+  contract.mine();
+  const later = sleep(1_000).then(() => {
+    contract.revoke(101n);
+    contract.mine();
+  });
+  expect(await polled(() => !boot.device.peers.has(keyOf(100)))).toBeLessThan(SOON_MS);
+  await later;
+}, 90_000);
