@@ -71,23 +71,23 @@ export function* told(walk: Walk): Generator<Advance> {
 
 /** Puts back what is still in doubt. */
 function keep(walk: Walk, doubts: readonly Doubt[], settled: Reading | "failed"): void {
-  const { follower, options, trail } = walk;
-  const [head, nowMs] = [tipOf(trail).number, options.now()];
-  const left = doubts
-    .filter(({ block }) => isHeld(walk, block))
-    .map((doubt) => {
-      const told = follower.told.get(doubt.block.number);
-      const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
-      if (settled === "failed") return { ...doubt, readAtMs: nowMs };
-      if (doubt.block.number <= (settled.secondedTo ?? -1)) return afterReading(doubt, head, nowMs, isFound);
-      // Another upstream has not come so far yet; what else there is to doubt need not be read with every block.
-      if (doubt.kind === "unseconded") return doubt;
-      const isAwaited = hasWitness(walk.rpc, follower.heads.tipFrom ?? "");
-      return isAwaited
-        ? { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS }
-        : afterReading(doubt, head, nowMs, isFound);
-    });
+  const { follower } = walk;
+  const left = doubts.filter(({ block }) => isHeld(walk, block)).map((doubt) => leftOf(walk, doubt, settled));
   follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];
+}
+
+function leftOf({ rpc, follower, options, trail }: Walk, doubt: Doubt, settled: Reading | "failed"): Doubt | undefined {
+  const nowMs = options.now();
+  if (settled === "failed") return { ...doubt, readAtMs: nowMs };
+  const isBeyond = doubt.block.number > (settled.secondedTo ?? -1);
+  // Another upstream has not come so far yet. What else there is to doubt need not be read again with every block.
+  if (isBeyond && doubt.kind === "unseconded") return doubt;
+  if (isBeyond && hasWitness(rpc, follower.heads.tipFrom ?? "")) {
+    return { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS };
+  }
+  const told = follower.told.get(doubt.block.number);
+  const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
+  return afterReading(doubt, tipOf(trail).number, nowMs, isFound);
 }
 
 /** What of the pause between two readings is left out where another upstream has not come so far. */
@@ -146,38 +146,40 @@ function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
 const SINGLY = 4;
 
 async function doubtful(walk: Walk, upstream: string, doubts: readonly Doubt[]): Promise<Reading | undefined> {
-  const { rpc, contract, options, follower } = walk;
   const all = doubts.map(({ block }) => block);
   // Who told of them has nothing to add: one question to another upstream, for all of them.
   const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
   const choices = isSeconded ? [{ not: upstream }] : undefined;
   let secondedTo = -1;
   const reading = await byTwo(walk, upstream, choices, async (choice, ask) => {
-    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
     const isOther = choice.not !== undefined;
+    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
     const reach = isOther ? await reachOf(walk, choice) : Number.POSITIVE_INFINITY;
     const blocks = all.filter(({ number }) => number <= reach);
-    const [first, last] = [blocks.at(0), blocks.at(-1)];
-    const found = await readBlocks();
-    if (isOther) secondedTo = last?.number ?? -1;
-    return found;
-
-    async function readBlocks(): Promise<readonly RawLog[]> {
-      if ((isSeconded || blocks.length > SINGLY) && first !== undefined && last !== undefined) {
-        const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
-        return inRange(walk, first.number, last.number, isSeconded ? askOther : ask);
-      }
-      follower.figures.rereads += blocks.length;
-      const asking = { ...choice, signal: options.signal };
-      // A lone upstream has told what it finds by hash: it may find more by number.
-      const isAlone = !hasWitness(rpc, upstream);
-      const found = await parallel(blocks, AT_ONCE, (block) =>
-        isAlone ? byNumber(rpc, contract, block, asking) : logsOfBlock(rpc, contract, block, asking, follower.habits),
-      );
-      return found.flatMap(({ value }) => value);
-    }
+    const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
+    const logs = await (isSeconded ? inOne(walk, blocks, askOther) : logsOf(walk, blocks, upstream, choice, ask));
+    if (isOther) secondedTo = blocks.at(-1)?.number ?? -1;
+    return logs;
   });
   return reading && { ...reading, secondedTo };
+}
+
+async function logsOf(walk: Walk, blocks: readonly BlockRef[], upstream: string, choice: Choice, ask: AskRange) {
+  if (blocks.length > SINGLY) return inOne(walk, blocks, ask);
+  const { rpc, contract, options, follower } = walk;
+  follower.figures.rereads += blocks.length;
+  const asking = { ...choice, signal: options.signal };
+  // A lone upstream has told what it finds by hash: it may find more by number.
+  const isAlone = !hasWitness(rpc, upstream);
+  const found = await parallel(blocks, AT_ONCE, (block) =>
+    isAlone ? byNumber(rpc, contract, block, asking) : logsOfBlock(rpc, contract, block, asking, follower.habits),
+  );
+  return found.flatMap(({ value }) => value);
+}
+
+async function inOne(walk: Walk, blocks: readonly BlockRef[], ask: AskRange): Promise<readonly RawLog[]> {
+  const [first, last] = [blocks.at(0), blocks.at(-1)];
+  return first === undefined || last === undefined ? [] : inRange(walk, first.number, last.number, ask);
 }
 
 /** How far another upstream has come. */
