@@ -238,26 +238,30 @@ async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: 
   if (ids.length === 0) return undefined;
   const block = tipOf(trail(agent.ledger));
   const keys: [TokenId, string][] = [];
-  // What is left is asked with the next poll: a revoke must not wait for the keys of others.
+  // What is left is asked with the next poll: a revoke must not wait for the keys of others. The first few are, so that a
+  // slow upstream tells all of them in the end.
   const haste = AbortSignal.any([signal, AbortSignal.timeout(KEYS_MS)]);
+  const ask = (some: readonly TokenId[], until: AbortSignal) =>
+    readKeys(agent.rpc, agent.settings.contract, some, block, until);
   let unanswered: unknown;
   try {
-    for (let from = 0; from < ids.length; from += KEYS_AT_ONCE) {
-      const some = ids.slice(from, from + KEYS_AT_ONCE);
-      keys.push(...(await readKeys(agent.rpc, agent.settings.contract, some, block, haste)));
+    keys.push(...(await ask(ids.slice(0, FIRST_KEYS), signal)));
+    for (let from = FIRST_KEYS; from < ids.length; from += KEYS_AT_ONCE) {
+      keys.push(...(await ask(ids.slice(from, from + KEYS_AT_ONCE), haste)));
     }
   } catch (error) {
     if (signal.aborted || !haste.aborted) unanswered = error;
   }
   const at = { block: block.number, logIndex: AFTER_LOGS };
   const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
-  const reads = [...keys].map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
+  const reads = keys.map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
   take(agent, observe(agent.ledger, reads));
   record(agent, { kind: "finalise", to: block, missed: reads });
   return unanswered;
 }
 
 const KEYS_MS = 4_000;
+const FIRST_KEYS = 8;
 const KEYS_AT_ONCE = 100;
 
 /** What people want to know of a step. */

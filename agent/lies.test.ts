@@ -106,6 +106,14 @@ async function withoutTheOther(work: () => Promise<unknown>): Promise<void> {
   rpc.upstreams = upstreams;
 }
 
+/** Polls as the agent's own loop does, which remembers what fails. */
+async function told(polls: number): Promise<void> {
+  for (let i = 0; i < polls; i++) {
+    const error = await boot.poll();
+    if (error instanceof AgentError) report(boot.agent, error);
+  }
+}
+
 /** Polls while blocks come every two seconds; second readings go on beside them. */
 async function later(polls: number): Promise<void> {
   for (let i = 0; i < polls; i++) {
@@ -237,10 +245,7 @@ describe("a head that one of two upstreams makes up", () => {
     boot.contract.mine();
     boot.chain.mine(300);
     boot.heads.clear();
-    for (let i = 0; i < 5; i++) {
-      const error = await boot.poll();
-      if (error instanceof AgentError) report(boot.agent, error);
-    }
+    await told(5);
     expect([...boot.agent.faults.keys()]).toEqual([]);
     expect(boot.holds(keyOf(50))).toEqual([true]);
   });
@@ -331,10 +336,7 @@ describe("a chain far ahead that one of two upstreams makes up", () => {
     boot.contract.mine();
     boot.chain.mine(300);
     boot.heads.clear();
-    for (let i = 0; i < 5; i++) {
-      const error = await boot.poll();
-      if (error instanceof AgentError) report(boot.agent, error);
-    }
+    await told(5);
     expect([...boot.agent.faults.keys()]).toEqual([]);
     expect(boot.holds(keyOf(1))).toEqual([false]);
   });
@@ -589,8 +591,7 @@ describe("an only upstream that comes to serve another network, where the contra
     proxy.backend = other.answer;
     const loop = witnessRemovals(boot.agent, boot.signal);
     for (let i = 0; i < 6; i++) {
-      const error = await boot.poll();
-      if (error instanceof AgentError) report(boot.agent, error);
+      await told(1);
       await attempt(boot.agent, boot.signal, () => auditAll(boot.agent, boot.signal));
       boot.clockMs += 6_000;
       await sleep(600);

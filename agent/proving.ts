@@ -19,15 +19,15 @@ export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promis
   while (!signal.aborted) {
     await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
     for (const [not, ids] of dueForWitness(agent)) {
-      // Whoever told may speak for itself only where nobody else has another chain.
-      if (signal.aborted || (not === undefined && (await isDenied(agent, signal)))) continue;
-      await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
+      if (!signal.aborted) await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
     }
   }
 }
 
 /** Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing. */
 async function askWitness(agent: Agent, ids: readonly TokenId[], not: string | undefined, signal: AbortSignal) {
+  // Whoever told may speak for itself only where nobody else has another chain.
+  if (not === undefined && (await isDenied(agent, signal))) return;
   const at = await stateBlock(agent, signal);
   const reading: Reading = not === undefined ? {} : { not };
   const asked = new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))]);

@@ -109,3 +109,14 @@ it("keys that an only upstream does not tell do not hold up a revoke", async () 
   expect(await polled(() => !boot.device.peers.has(keyOf(100)))).toBeLessThan(SOON_MS);
   await later;
 }, 90_000);
+
+it("keys that an only upstream tells slowly are all told in the end", async () => {
+  const { chain, contract } = await node([...Array<string>(30).fill(ownerOf(1)), ...members(1)], 1, "plain");
+  proxies[0]?.lie(({ method, params }) => sleep(1_200).then(() => chain.answer(method, params)), {
+    method: "eth_call",
+  });
+  contract.updateKey(2n, keyOf(500));
+  contract.mine();
+  await polled(() => boot.held().length < 31);
+  expect(await polled(() => boot.held().length === 31)).toBeLessThan(50_000);
+}, 90_000);

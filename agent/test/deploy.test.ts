@@ -49,6 +49,8 @@ const readyOf = (node: string, ...lines: string[]) =>
 
 // Its preflight wants the device, which it checks for itself and not through the engine.
 const canDeploy = existsSync("/dev/net/tun") || process.env["CI"] === "true";
+if (!canDeploy)
+  console.warn("THE TESTS OF deploy-docker.sh ARE SKIPPED: there is no /dev/net/tun (try: modprobe tun).");
 describe.skipIf(!canDeploy)("deploy", () => {
   it("is done with once everything is healthy, and changes nothing when it is repeated", async () => {
     expect(await deployDocker("deploy")).toMatch(/node-a is healthy[\s\S]*deployed in/);
