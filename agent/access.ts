@@ -8,7 +8,7 @@ import type { AgentError } from "./errors.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
 import { inSlices, SLICE } from "./slices.ts";
-import { mayBelieve } from "./unvouched.ts";
+import { asVouched, mayBelieve } from "./unvouched.ts";
 import { apply, type Outcome } from "./wireguard/apply.ts";
 import { desired } from "./wireguard/desired.ts";
 import { type Change, plan } from "./wireguard/plan.ts";
@@ -233,7 +233,8 @@ function isLosing(agent: Agent, id: TokenId, peer: Peer | undefined): boolean {
 
 /** The peer of an admitted token, unless something of ours holds it back for now. */
 function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean } {
-  const admitted = agent.roster.admitted(id);
+  const claimed = agent.roster.admitted(id);
+  const admitted = claimed && asVouched(agent, claimed);
   noteNode(agent, id, admitted);
   const peer = admitted && desired(admitted, agent.topology);
   if (peer === undefined) return { isHeldBack: false };

@@ -4,17 +4,19 @@ import type { Agent } from "./agent.ts";
 import { auditAll } from "./auditing.ts";
 import type { Peer } from "./model.ts";
 import { save } from "./saving.ts";
+import { disputed } from "./unvouched.ts";
 
 /**
  * Lets go of a generation that was held, and asks the contract about every token. Where the chain we followed is no
- * longer canonical below finality, its whole history is read again; nobody is cut before that has been done.
+ * longer canonical below finality, or its logs are in dispute, its whole history is read again; nobody is cut before that
+ * has been done.
  */
 export async function resync(agent: Agent, signal: AbortSignal): Promise<{ repairs: number; rebuilding: boolean }> {
   agent.held = undefined;
   agent.journal.add("resync");
   const isForked = agent.faults.has("chain.fork-below-finality");
   const { repairs, withheld } = isForked ? { repairs: 0, withheld: 0 } : await auditAll(agent, signal);
-  const rebuilding = isForked || withheld > 0;
+  const rebuilding = isForked || withheld > 0 || disputed(agent).length > 0;
   if (rebuilding) {
     // Not here: a poll may be half-way through the ledger that we have.
     agent.isRebuildAsked = true;

@@ -17,6 +17,7 @@ import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
+import { asVouched, roleAsVouched } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { RETRY_AFTER_MS } from "./wireguard/endpoints.ts";
@@ -138,7 +139,8 @@ async function reconcileInterface(agent: Agent): Promise<Ensured> {
     const { registry } = agent.ledger;
     const head = tipOf(trail(agent.ledger)).number;
     const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map(), firsts: new Map() };
-    agent.topology = { ...agent.topology, role: duty(moment, self.token).role };
+    const role = roleAsVouched(agent, self.token.id, duty(moment, self.token).role, agent.topology.role);
+    agent.topology = { ...agent.topology, role };
   }
   const isGateway = agent.topology.role === "gateway";
   const rules = {
@@ -177,7 +179,7 @@ function adopt(agent: Agent, found: DeviceState): void {
   adoptDoubted(agent, found);
   for (const admitted of agent.roster.everybody()) {
     if (agent.doubtful.has(admitted.tokenId)) continue;
-    const peer = desired(admitted, agent.topology);
+    const peer = desired(asVouched(agent, admitted), agent.topology);
     if (peer === undefined) continue;
     const before = found.peers.get(peer.key);
     const isFound = before !== undefined;
@@ -194,7 +196,7 @@ function adopt(agent: Agent, found: DeviceState): void {
 
 /** Whoever carries the overlay on a device that already runs goes on carrying it. */
 function meetNodes(agent: Agent, found: DeviceState): void {
-  for (const admitted of agent.roster.everybody()) noteNode(agent, admitted.tokenId, admitted);
+  for (const admitted of agent.roster.everybody()) noteNode(agent, admitted.tokenId, asVouched(agent, admitted));
   const carries = (key: PublicKey) => agent.overlay.some((prefix) => found.peers.get(key)?.allowedIps.includes(prefix));
   const carrier = [...agent.nodes.values()].find(({ key }) => carries(key));
   agent.succession = succession(carrier?.tokenId, agent.now().wallMs);
@@ -209,7 +211,10 @@ function chooseGateway(agent: Agent, found: DeviceState): void {
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);
   const { primary } = agent.succession;
-  if (primary === agent.topology.primary) return;
+  const before = agent.topology.primary;
+  if (primary === before) return;
+  // Whoever is no node any more is among nobody that a pass derives anew.
+  if (before !== undefined) agent.waiting.add(before);
   agent.topology = { ...agent.topology, primary };
   agent.journal.add("gateway", { tokenId: primary === undefined ? undefined : String(primary) });
 }

@@ -5,7 +5,7 @@
 import type { Agent, Parts } from "./agent.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
 import { rowsIn } from "./doubts.ts";
-import { parseTokenId, type TokenId } from "./model.ts";
+import { type Admitted, parseTokenId, ROLES, type Role, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
 
 export interface Unvouched {
@@ -15,7 +15,10 @@ export interface Unvouched {
   readonly isDisputed: boolean;
 }
 
-/** A first history longer than this is not asked about token by token: its fold is the audit's to judge. */
+/**
+ * A first history longer than this is not asked about token by token, but for nodes and gateways: its fold is the audit's to
+ * judge, which asks for no roles.
+ */
 const MANY = 400;
 
 /** What was said of these tokens is one upstream's word until somebody vouches for it. */
@@ -23,21 +26,37 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   if (agent.rpc.upstreams().length < 2) return;
   const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false };
   const { unvouched: all, isSettled } = agent;
-  for (const id of ids) if (isSettled || all.size < MANY || all.has(id)) all.set(id, unvouched);
+  const isAsked = (id: TokenId) => isSettled || all.size < MANY || all.has(id) || isNode(agent, id);
+  for (const id of ids) if (isAsked(id)) all.set(id, unvouched);
 }
 
-/** Whether nobody need vouch for the token any more. At a start nobody knows yet who is left. */
+const isNode = ({ ledger }: Pick<Agent, "ledger">, id: TokenId) =>
+  (token(ledger.registry, id)?.role ?? "member") !== "member";
+
+/**
+ * Whether nobody need vouch for the token any more. Where fewer than two upstreams are left, whoever is left is believed: a
+ * node with one upstream works. What is disputed must be settled; and at a start nobody knows yet who is left.
+ */
 export function mayBelieve(agent: Agent, id: TokenId): boolean {
-  const unvouched = agent.unvouched.get(id);
-  return unvouched === undefined || (agent.headSeenMs !== undefined && isAlone(agent, unvouched));
+  const { unvouched, headSeenMs } = agent;
+  const waiting = unvouched.get(id);
+  return waiting === undefined || (!waiting.isDisputed && headSeenMs !== undefined && witnesses(agent).length < 2);
 }
 
 /**
- * Where fewer than two upstreams are left, whoever is left is believed: a node with one upstream works. A dispute is not
- * settled by one that is silent for a moment: there only the settings count.
+ * What the token may be to others: until somebody vouches for it no more than it was before, and where it was. A role or an
+ * endpoint is one upstream's word like a key; whatever takes these away acts at once.
  */
-export function isAlone(agent: Pick<Agent, "rpc">, { isDisputed }: Unvouched): boolean {
-  return (isDisputed ? agent.rpc.upstreams() : witnesses(agent)).length < 2;
+export function asVouched(agent: Agent, admitted: Admitted): Admitted {
+  const { tokenId } = admitted;
+  if (mayBelieve(agent, tokenId)) return admitted;
+  const before = agent.nodes.get(tokenId);
+  const role = roleAsVouched(agent, tokenId, admitted.role, before?.role ?? "member");
+  return { ...admitted, role, endpoint: admitted.endpoint && before?.endpoint };
+}
+
+export function roleAsVouched(agent: Agent, id: TokenId, now: Role, before: Role): Role {
+  return mayBelieve(agent, id) || ROLES.indexOf(now) < ROLES.indexOf(before) ? now : before;
 }
 
 /** The upstreams whose word counts. One that is behind may yet come to a block of ours and have another one there. */
@@ -56,12 +75,14 @@ export function disputed({ unvouched }: Pick<Agent, "unvouched">): TokenId[] {
 }
 
 /**
- * What the database has to learn together with the ledger, in which their grants are: a restart lets nobody in. Whoever
- * has the peer that the registry says was let in before.
+ * What the database has to learn together with the ledger, in which their grants are: a restart lets nobody in, and makes
+ * nobody a gateway. Whoever has the peer that the registry says was let in before.
  */
 export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Record<string, string> {
   const isOut = (id: TokenId) => placed.get(id)?.key !== token(ledger.registry, id)?.claim?.key;
-  const rows = [...unvouched].flatMap(([id, { isDisputed }]) => (isOut(id) ? [[String(id), isDisputed]] : []));
+  const rows = [...unvouched]
+    .filter(([id]) => isOut(id) || isNode({ ledger }, id))
+    .map(([id, { isDisputed }]) => [String(id), isDisputed]);
   const text = rows.length === 0 ? "" : JSON.stringify(rows);
   return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
 }

@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
+import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
-import type { TokenId } from "./model.ts";
+import { TOPIC } from "./chain/events.ts";
+import type { Cidr, TokenId } from "./model.ts";
 import { addresses } from "./registry/addresses.ts";
 import { snapshot } from "./snapshot.ts";
-import { Boot, keyOf, ownerOf } from "./test/boot.ts";
+import { Boot, type BootOptions, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
+import { word } from "./test/scripted-contract.ts";
 import { disputed, mistrust } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -15,8 +18,8 @@ let boot: Boot;
 afterEach(() => boot.end());
 
 /** A node with a member before two upstreams, the first of which is followed. */
-async function node(followed: Lie = honest, other: Lie = honest, env = {}): Promise<bigint> {
-  boot = new Boot({ env });
+async function node(followed: Lie = honest, other: Lie = honest, env = {}, options: BootOptions = {}): Promise<bigint> {
+  boot = new Boot({ ...options, env });
   boot.upstreams.set("other", boot.chain.answer);
   const [alice = 0n] = boot.grant(ALICE);
   boot.chain.mine(3);
@@ -174,6 +177,27 @@ describe("a grant", () => {
     expect(boot.holds(ALICE)).toEqual([true]);
   });
 
+  it.each<[string, Lie, boolean]>([
+    ["whoever made it up is", honest, false],
+    ["whoever denied it is, and the one that is left tells it still", altering("eth_getLogs", "eth_call"), true],
+    ["whoever denied it is, and the one that is left reads no state", refusing("eth_call"), true],
+  ])("that is disputed is let in as the only upstream has it, where %s gone", async (_, left, isIn) => {
+    await node(altering("eth_getLogs"), altering("eth_call"));
+    grantBob();
+    await boot.poll();
+    boot.upstreams.set("scripted", boot.chain.answer);
+    await vouchSoon(boot.agent, boot.signal);
+    expect(disputed(boot.agent)).toHaveLength(1);
+    boot.upstreams.delete("other");
+    boot.upstreams.set("scripted", left(boot.chain.answer));
+    await boot.restart();
+    boot.clockMs += 60_000;
+    await boot.poll();
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.fullPass();
+    expect(boot.holds(BOB, MALLORY)).toEqual([false, isIn]);
+  });
+
   it("that was vouched for over a restart is carried out", async () => {
     await node(honest, refusing("eth_call"));
     grantBob();
@@ -228,6 +252,134 @@ describe("a grant", () => {
     boot.clockMs += 6_000;
     await boot.poll();
     expect(boot.holds(BOB)).toEqual([true]);
+  });
+});
+
+describe("what a token is to others", () => {
+  /** In logs: everybody who is told to be something is a gateway, and another host in place of `HOST`. */
+  const raising: Lie = (truth) => async (method, params) => {
+    const told = await truth(method, params);
+    if (method !== "eth_getLogs" || !("result" in told)) return told;
+    const logs = told.result as { readonly topics: readonly string[]; readonly data: string }[];
+    const raised = ({ topics, data }: (typeof logs)[number]) =>
+      topics[0] === TOPIC.role ? word(2n) : data.replaceAll(hexOf(HOST), hexOf(ANOTHER));
+    return { result: logs.map((log) => ({ ...log, data: raised(log) })) };
+  };
+  const [HOST, ANOTHER] = ["192.0.2.1:51820", "192.0.2.9:51820"];
+  const OVERLAY = "10.213.0.0/16";
+  const carries = () => boot.device.peers.get(ALICE)?.allowedIps.includes(OVERLAY as Cidr);
+  const endpoint = () => boot.device.peers.get(ALICE)?.endpoint;
+  const settled = async () => {
+    await boot.poll();
+    await boot.fullPass();
+    await boot.fullPass();
+  };
+
+  it.each<[string, "full" | "plain"]>([
+    ["that two upstreams tell alike", "full"],
+    ["of which a contract has no view", "plain"],
+  ])("%s acts at once", async (_, style) => {
+    const alice = await node(honest, honest, {}, { style });
+    boot.contract.setRole(alice, 2);
+    boot.contract.setEndpoint(alice, HOST);
+    boot.contract.mine();
+    await settled();
+    expect([carries(), endpoint()]).toEqual([true, HOST]);
+  });
+
+  it("is nobody's word alone: a role that is raised gives no overlay, over a restart too, and is told", async () => {
+    const alice = await node(raising);
+    boot.contract.setRole(alice, 1);
+    boot.contract.mine();
+    await settled();
+    expect(carries()).toBe(false);
+    expect(snapshot(boot.agent).faults).toContainEqual({ code: "chain.grant-disputed", tokens: 1 });
+    await boot.restart();
+    await boot.fullPass();
+    expect(carries()).toBe(false);
+    await settled();
+    expect(boot.holds(ALICE)).toEqual([true]);
+    expect(carries()).toBe(false);
+  });
+
+  it("is as the chain has it again, once a resync has read it from an upstream that tells the truth", async () => {
+    const alice = await node(raising);
+    boot.contract.setRole(alice, 1);
+    boot.contract.mine();
+    await settled();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    boot.upstreams.set("scripted", boot.chain.answer);
+    await resync(boot.agent, boot.signal);
+    await settled();
+    await boot.poll();
+    expect(disputed(boot.agent)).toEqual([]);
+    expect(boot.agent.roster.admitted(alice as TokenId)?.role).toBe("node");
+  });
+
+  it("is nobody's word alone in a long first history, of which only nodes and gateways are asked about", async () => {
+    boot = new Boot();
+    const honestly = boot.chain.answer;
+    boot.upstreams.set("scripted", raising(honestly)).set("other", honestly);
+    const keys = Array.from({ length: 450 }, (_, i) => keyOf(100 + i));
+    const last = boot.grant(...keys, ALICE).at(-1) ?? 0n;
+    boot.contract.setRole(last, 1);
+    boot.contract.mine();
+    boot.chain.mine(100);
+    await settled();
+    expect(boot.holds(keyOf(100), ALICE)).toEqual([true, false]);
+  });
+
+  it("is nobody's word alone: an endpoint that is altered aims nothing there", async () => {
+    const alice = await node();
+    boot.contract.setRole(alice, 1);
+    boot.contract.setEndpoint(alice, "192.0.2.5:51820");
+    boot.contract.mine();
+    await settled();
+    boot.upstreams.set("scripted", raising(boot.chain.answer));
+    boot.contract.setEndpoint(alice, HOST);
+    boot.contract.mine();
+    await settled();
+    expect(endpoint()).toBe("192.0.2.5:51820");
+  });
+
+  it("waits five seconds, and no longer, for an upstream that does not tell it", async () => {
+    const alice = await node(honest, (truth) => (method, params) => {
+      if (JSON.stringify(params).includes("5312fdc2")) throw new Down();
+      return truth(method, params);
+    });
+    boot.contract.setRole(alice, 2);
+    boot.contract.mine();
+    await settled();
+    expect(carries()).toBe(false);
+    boot.clockMs += 6_000;
+    await settled();
+    expect(carries()).toBe(true);
+  });
+
+  it("becomes less at once, whatever the other upstream can read", async () => {
+    const alice = await node();
+    boot.contract.setRole(alice, 2);
+    boot.contract.mine();
+    await settled();
+    boot.upstreams.set("other", refusing("eth_call")(boot.chain.answer));
+    boot.contract.setRole(alice, 0);
+    boot.contract.mine();
+    await settled();
+    expect(carries()).toBe(false);
+  });
+
+  it("is asked about for this node itself, and its interface follows", async () => {
+    await node(honest, refusing("eth_call"));
+    boot.contract.setRole(1n, 2);
+    boot.contract.mine();
+    await settled();
+    await boot.agent.tend.sleep(1, boot.signal);
+    expect(boot.agent.topology.role).toBe("node");
+    boot.upstreams.set("other", boot.chain.answer);
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.agent.tend.sleep(60_000, boot.signal);
+    await boot.fullPass();
+    expect(boot.agent.topology.role).toBe("gateway");
   });
 });
 

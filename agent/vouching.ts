@@ -2,15 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { compare, readTokens } from "./chain/audit.ts";
+import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { blockByNumber, headOf } from "./chain/questions.ts";
 import { type Rpc, RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
-import type { TokenId, Trail } from "./model.ts";
+import type { Token, TokenId, Trail } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { isAlone, isPressing, witnesses } from "./unvouched.ts";
+import { isPressing, mayBelieve, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once. */
 const BATCH = 100;
@@ -50,8 +50,12 @@ async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefin
     vouched = await vouchedNow(agent, signal);
     for (const id of vouched) agent.unvouched.delete(id);
     if (vouched.length > 0) await settle(agent, vouched, seenMs);
+    // What this node may be itself shows on the interface.
+    if (vouched.some((id) => isSelf(agent, id))) agent.tend.nudge();
   } while (vouched.length === BATCH);
 }
+
+const isSelf = ({ roster: { self } }: Agent, id: TokenId) => self.kind === "found" && self.token.id === id;
 
 /** Of the next who wait; what is disputed among them is noted. */
 async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
@@ -59,10 +63,14 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
   for (const id of agent.unvouched.keys()) if (!token(registry, id)?.active) agent.unvouched.delete(id);
   const order = [...agent.unvouched].sort(([, a], [, b]) => Number(a.isDisputed) - Number(b.isDisputed));
-  const asked = order.slice(0, BATCH);
-  const ids = asked.map(([id]) => id);
+  const next = order.slice(0, BATCH);
   const others = witnesses(agent);
-  if (others.length < 2) return asked.flatMap(([id, unvouched]) => (isAlone(agent, unvouched) ? id : []));
+  const believed = next.filter(([id]) => mayBelieve(agent, id)).map(([id]) => id);
+  const asked = next.filter(([id]) => !believed.includes(id));
+  const ids = asked.map(([id]) => id);
+  // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
+  const quorum = Math.min(2, agent.rpc.upstreams().length);
+  if (ids.length === 0 || others.length < quorum) return believed;
   const held = trail(agent.ledger);
   const haste = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
   const unheard = () => {
@@ -73,11 +81,11 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     others.map(({ name }) => wordOf(agent, name, ids, registry, held, haste).catch(unheard)),
   );
   const overdueMs = agent.now().steadyMs - PATIENCE_MS;
-  return asked.flatMap(([id, before]) => {
+  const vouched = asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (agent.unvouched.get(id) !== before) return [];
     const said = words.map((word) => word(id));
-    if (said.filter((word) => word === "so").length >= 2) return id;
+    if (said.filter((word) => word === "so").length >= quorum) return id;
     if (!said.includes("otherwise")) {
       // Whoever denied it must have come round: that it does not answer takes nothing back.
       const isOpen = before.isDisputed && said.includes("unheard");
@@ -87,6 +95,7 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     agent.unvouched.set(id, { ...before, isDisputed: true });
     return [];
   });
+  return [...believed, ...vouched];
 }
 
 type Word = "so" | "otherwise" | "behind" | "unheard";
@@ -104,9 +113,18 @@ async function wordOf(
   const states = await readTokens(rpc, contract, ids, tip, signal, { only: name });
   const others = compare({ get: (id) => token(registry, id) }, states, tip, true);
   const otherwise = new Set(others.map(({ tokenId }) => tokenId));
+  const said = [...states.keys()].flatMap((id) => token(registry, id) ?? []).filter(hasDuty);
+  const duties = await dutiesAgree(rpc, contract, said, tip, signal, { only: name });
+  for (const { id } of said) {
+    if (duties.get(id) === false) otherwise.add(id);
+    else if (!duties.has(id)) states.delete(id);
+  }
   const untold = states.size < ids.length ? await wordOfBlocks(rpc, name, held, signal) : "unheard";
   return (id) => (otherwise.has(id) ? "otherwise" : states.has(id) ? "so" : untold);
 }
+
+/** Of which a log has told what it is to others; what settings say needs no witness. */
+const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpointAt !== undefined;
 
 /** `otherwise` where it has another block in place of one of ours; whoever is only behind denies nothing yet. */
 export async function wordOfBlocks(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<Word> {

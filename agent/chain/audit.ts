@@ -8,6 +8,7 @@ import {
   type Address,
   AFTER_LOGS,
   type BlockRef,
+  ROLES,
   type Token,
   type TokenId,
   type TokenState,
@@ -60,6 +61,31 @@ export async function readKeys(
     if (key !== undefined) keys.set(id, key);
   }
   return keys;
+}
+
+/**
+ * Whether `getRole` and `getEndpoint` after `block` are as these tokens have them. A contract without such a view speaks
+ * against nothing; a token that is absent from the result was not told of.
+ */
+export async function dutiesAgree(
+  rpc: Rpc,
+  contract: Address,
+  tokens: readonly Pick<Token, "id" | "role" | "endpoint">[],
+  block: BlockRef,
+  signal: AbortSignal,
+  reading: Reading,
+): Promise<Map<TokenId, boolean>> {
+  const ask = (selector: string) => tokens.map(({ id }) => calling(contract, selector, id));
+  const outcomes = await callAll(rpc, [...ask(GET_ROLE), ...ask(GET_ENDPOINT)], block, { ...reading, signal });
+  const words = new Map<TokenId, boolean>();
+  for (const [i, { id, role, endpoint }] of tokens.entries()) {
+    const [ofRole, ofEndpoint] = [outcomes[i], outcomes[tokens.length + i]];
+    if (ofRole === undefined || ofEndpoint === undefined) continue;
+    const toldRole = ofRole.kind === "returned" ? ROLES[wordIn(ofRole.data, 0) ?? -1] : undefined;
+    const told = ofEndpoint.kind === "returned" ? textIn(ofEndpoint.data, 0, LIMITS.endpoint) : undefined;
+    words.set(id, (toldRole ?? role) === role && (told ?? endpoint) === endpoint);
+  }
+  return words;
 }
 
 export type Observed = Extract<AccessEvent, { kind: "observed" }>;
@@ -135,6 +161,8 @@ function isReadable({ nodeId, key }: Extract<TokenState, { kind: "present" }>): 
 
 const GET_NODE_ACCESS = "0x6a572da6";
 const OWNER_OF = "0x6352211e";
+const GET_ROLE = "0x5312fdc2";
+const GET_ENDPOINT = "0x937bbc4a";
 const GET_PUBLIC_KEY = "0x9a89a18c";
 
 function calling(to: Address, selector: string, id: TokenId): Call {

@@ -7,6 +7,8 @@ export interface ScriptedToken {
   readonly owner: string;
   readonly key: string;
   readonly active: boolean;
+  readonly role?: number;
+  readonly endpoint?: string;
 }
 
 export interface ContractOptions {
@@ -33,6 +35,8 @@ const selector = (signature: string) => id(signature).slice(0, 10);
 const GET_NODE_ACCESS = selector("getNodeAccess(uint256)");
 const OWNER_OF = selector("ownerOf(uint256)");
 const KEY_OF = selector("getPublicKeyByTokenId(uint256)");
+const ROLE_OF = selector("getRole(uint256)");
+const ENDPOINT_OF = selector("getEndpoint(uint256)");
 const AGGREGATE3 = selector("aggregate3((address,bool,bytes)[])");
 const ZERO = `0x${"0".repeat(40)}`;
 const abi = AbiCoder.defaultAbiCoder();
@@ -78,7 +82,8 @@ export class ScriptedContract implements Account {
 
   transfer(tokenId: bigint, to: string): void {
     const token = this.#present(tokenId);
-    this.#set(tokenId, { ...token, owner: to.toLowerCase(), key: this.#style === "full" ? "" : token.key });
+    const left = this.#style === "full" ? { key: "", endpoint: "" } : {};
+    this.#set(tokenId, { ...token, owner: to.toLowerCase(), ...left });
     this.emit(
       this.log([TOPIC.transfer, word(token.owner), word(to), word(tokenId)]),
       this.log([TOPIC.transferred, word(tokenId), word(token.owner), word(to)]),
@@ -93,10 +98,12 @@ export class ScriptedContract implements Account {
   }
 
   setRole(tokenId: bigint, role: number): void {
+    this.#set(tokenId, { ...this.#present(tokenId), role });
     this.emit(this.log([TOPIC.role, word(tokenId)], word(BigInt(role))));
   }
 
   setEndpoint(tokenId: bigint, endpoint: string): void {
+    this.#set(tokenId, { ...this.#present(tokenId), endpoint });
     this.emit(this.log([TOPIC.endpoint, word(tokenId)], strings(endpoint)));
   }
 
@@ -127,7 +134,8 @@ export class ScriptedContract implements Account {
     const tokenId = BigInt(`0x${data.slice(10, 74) || "0"}`);
     const token = this.token(tokenId, block);
     if (token === undefined) return undefined;
-    const { nodeId, key, owner, active } = token;
+    const { nodeId, key, owner, active, role = 0, endpoint = "" } = token;
+    const isFull = this.#style === "full";
     switch (data.slice(0, 10)) {
       case GET_NODE_ACCESS:
         return abi.encode(["string", "string", "uint256", "bool"], [nodeId, key, 1n, active]);
@@ -135,6 +143,10 @@ export class ScriptedContract implements Account {
         return word(owner);
       case KEY_OF:
         return abi.encode(["string"], [key]);
+      case ROLE_OF:
+        return isFull ? word(BigInt(role)) : undefined;
+      case ENDPOINT_OF:
+        return isFull ? abi.encode(["string"], [endpoint]) : undefined;
       default:
         return undefined;
     }
