@@ -231,14 +231,15 @@ function isLosing(agent: Agent, id: TokenId, peer: Peer | undefined): boolean {
   return before !== undefined && before.key !== peer?.key;
 }
 
-/** The peer of an admitted token, unless something of ours holds it back for now. */
+/** The peer of an admitted token, unless something of ours, or another upstream's fork, holds it back for now. */
 function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean } {
   const claimed = agent.roster.admitted(id);
   const admitted = claimed && asVouched(agent, claimed);
   noteNode(agent, id, admitted);
   const peer = admitted && desired(admitted, agent.topology);
   if (peer === undefined) return { isHeldBack: false };
-  return isHeldBack(agent, peer.key) ? { isHeldBack: true } : { peer, isHeldBack: false };
+  const isDenied = agent.unvouched.get(id)?.deniedBy !== undefined;
+  return isDenied || isHeldBack(agent, peer.key) ? { isHeldBack: true } : { peer, isHeldBack: false };
 }
 
 /** By the operator's own choice. */

@@ -62,6 +62,8 @@ export interface Agent extends Parts {
   /** Wakes the audit, and whoever witnesses removals. */
   readonly audit: Nudge;
   readonly doubt: Nudge;
+  /** Wakes whoever listens to upstreams on other forks. */
+  readonly contest: Nudge;
 
   // --- what the chain says
   follower: Follower;
@@ -183,6 +185,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     tend: new Nudge(),
     audit: new Nudge(),
     doubt: new Nudge(),
+    contest: new Nudge(),
     follower: newFollower(parts.store.note(BLOOMS) === "yes"),
     ledger,
     savedLedger: isLoaded ? ledger : undefined,

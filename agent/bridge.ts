@@ -5,6 +5,7 @@ import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid, subjectOf } from "./chain/events.ts";
 import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
+import { rivals } from "./chain/rivals.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { freshen, stalenessMs } from "./freshness.ts";
@@ -119,6 +120,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     throw error;
   }
   agent.headSeenMs = agent.now().steadyMs;
+  if (rivals(agent.rpc, trail(agent.ledger)).length > 0) agent.contest.nudge();
   if (!isAtHead(agent)) {
     await settleJudged(agent, seenMs);
     return { steps };

@@ -2,9 +2,9 @@
  * Removals in doubt: of too many at once, the ledger says that these tokens are out, and no witness has spoken yet. That the
  * process dies must not decide it, so that the doubt is saved in one transaction with the ledger.
  */
-import type { Agent, Parts } from "./agent.ts";
+import type { Agent, Parts, Placed } from "./agent.ts";
 import { type Address, type PublicKey, parseAddress, parsePublicKey, parseTokenId, type TokenId } from "./model.ts";
-import { token } from "./registry/registry.ts";
+import { type Registry, token } from "./registry/registry.ts";
 import type { Verdict } from "./registry/roster.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { type Removals, sortOut, withinWindow } from "./witness.ts";
@@ -113,14 +113,19 @@ function isUndecided(agent: Agent, id: TokenId): boolean {
 }
 
 /**
- * Inactive, another owner's, with another key, or with a key in question: what a lying upstream can make us believe, and
- * what a state read refutes.
+ * Inactive, another owner's, with another key, or with a key in question, on our chain or on an upstream's own: what a lying
+ * upstream can make us believe, and what a state read refutes.
  */
 export function isLogsWord(agent: Agent, id: TokenId): boolean {
-  const now = token(agent.ledger.registry, id);
-  const before = agent.placed.get(id);
-  if (!now?.active || now.owner !== before?.owner || now.claim?.key !== before.key) return true;
-  return IN_QUESTION.has(agent.roster.verdict(id));
+  const { ledger, placed, roster, unvouched } = agent;
+  if (takesAway(ledger.registry, id, placed.get(id)) || unvouched.get(id)?.deniedBy !== undefined) return true;
+  return IN_QUESTION.has(roster.verdict(id));
+}
+
+/** Whether the registry no longer has the token as it was when its peer was placed. */
+export function takesAway(registry: Registry, id: TokenId, before: Placed | undefined): boolean {
+  const now = token(registry, id);
+  return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
 }
 
 /** Of an active token whose owner and key are what they were. */

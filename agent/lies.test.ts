@@ -6,14 +6,17 @@ import { resync } from "./actions.ts";
 import { report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
+import { rivals } from "./chain/rivals.ts";
 import { connect } from "./chain/rpc.ts";
+import { heedRivals } from "./contest.ts";
 import { AgentError } from "./errors.ts";
 import type { Address } from "./model.ts";
 import { witnessRemovals } from "./proving.ts";
+import { trail } from "./registry/ledger.ts";
 import { Boot, type BootOptions, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
-import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
+import { type ContractOptions, ScriptedContract, strings, word } from "./test/scripted-contract.ts";
 import { disputed } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -33,14 +36,16 @@ async function node(upstreams: number, options: BootOptions = {}): Promise<void>
   await boot.until(() => boot.held().length === 20);
 }
 
-/** The node's chain under the same hashes, with a future of its own. */
-function twin(): { chain: ScriptedChain; contract: ScriptedContract } {
-  const chain = new ScriptedChain({ finalizedDepth: 60 });
-  const contract = new ScriptedContract(chain);
+/** The node's chain under the same hashes, but for what happened in its last block, with a future of its own. */
+function twin(options: ChainOptions & ContractOptions = {}, last: (contract: ScriptedContract) => void = () => {}) {
+  const chain = new ScriptedChain({ finalizedDepth: 60, ...options });
+  const contract = new ScriptedContract(chain, options);
   contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
   for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
   contract.mine();
-  chain.mine(boot.chain.head - chain.head);
+  chain.mine(boot.chain.head - 1 - chain.head);
+  last(contract);
+  contract.mine();
   chain.reorg(0);
   return { chain, contract };
 }
@@ -359,6 +364,205 @@ describe("a chain far ahead that one of two upstreams makes up", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+});
+
+describe("a fork of the followed upstream's own that keeps pace and lacks a removal", () => {
+  /** Both chains go on, a block every two seconds, while the agent listens. */
+  const listening = async (fork: ScriptedChain, work: (both: (blocks: number) => Promise<void>) => Promise<void>) => {
+    const loops = [heedRivals(boot.agent, boot.signal), vouchAdditions(boot.agent, boot.signal)];
+    await work(async (blocks) => {
+      for (let i = 0; i < blocks; i++) {
+        boot.chain.mine(1);
+        await step(fork);
+      }
+    });
+    await boot.end();
+    await Promise.all(loops);
+    boot = new Boot();
+  };
+  const step = async (fork: ScriptedChain) => {
+    fork.mine(boot.chain.head - fork.head);
+    follow(fork);
+    boot.clockMs += 2_000;
+    await boot.poll();
+    await sleep(20);
+  };
+  const third = () => boot.upstreams.set("third", boot.chain.answer);
+
+  it.each<[string, () => void, () => void, BootOptions?]>([
+    ["a revoke", () => {}, () => boot.contract.revoke(2n)],
+    ["a transfer", () => {}, () => boot.contract.transfer(2n, ownerOf(70))],
+    ["a new key", () => {}, () => boot.contract.updateKey(2n, keyOf(70))],
+    ["a new key that is announced", () => {}, () => boot.contract.updateKey(2n, keyOf(70)), { style: "plain" }],
+    ["a revoke, of which two others tell", third, () => boot.contract.revoke(2n)],
+    [
+      "a revoke, where no state can be read",
+      () => boot.upstreams.set("other", refusing("eth_call")(boot.chain.answer)),
+      () => boot.contract.revoke(2n),
+    ],
+  ])("does not hide %s for over ten seconds", async (_, more, remove, options = {}) => {
+    await node(2, options);
+    more();
+    const fork = twin().chain;
+    await listening(fork, async (both) => {
+      await both(20);
+      remove();
+      boot.contract.mine();
+      await step(fork);
+      await both(4);
+      await boot.until(() => boot.holds(keyOf(1))[0] === false);
+      expect(boot.held()).toHaveLength(19);
+    });
+  });
+});
+
+describe("a fork of the other upstream's own", () => {
+  /** The agent goes on with the node's chain, and has heard of the fork. */
+  const heard = async (fork: ScriptedChain, seconds: number) => {
+    const loops = [heedRivals(boot.agent, boot.signal), vouchAdditions(boot.agent, boot.signal)];
+    for (let i = 0; i < seconds; i += 2) {
+      boot.chain.mine(1);
+      fork.mine(boot.chain.head - fork.head);
+      boot.clockMs += 2_000;
+      await boot.poll();
+      await sleep(20);
+    }
+    return async () => {
+      await boot.end();
+      await Promise.all(loops);
+      boot = new Boot();
+    };
+  };
+  const other = (answer: Backend) => boot.upstreams.set("other", answer);
+
+  it("on which everybody is revoked takes no more than a fifth", async () => {
+    await node(2);
+    const liar = twin();
+    for (const [i] of KEYS.entries()) liar.contract.revoke(BigInt(i + 2));
+    liar.contract.mine();
+    other(liar.chain.answer);
+    const stop = await heard(liar.chain, 20);
+    await boot.until(() => boot.held().length < 20);
+    // They count as removals of these ten minutes.
+    expect(boot.agent.removals).toHaveLength(5);
+    const proving = witnessRemovals(boot.agent, boot.signal);
+    for (let i = 0; i < 3; i++) {
+      boot.clockMs += 11 * 60_000;
+      await boot.poll();
+      await sleep(1_000);
+    }
+    expect(boot.held()).toHaveLength(15);
+    await stop();
+    await proving;
+  });
+
+  it("takes nobody away where a fifth has gone within ten minutes already", async () => {
+    await node(2);
+    const liar = twin();
+    for (const id of [2n, 3n, 4n, 5n, 6n]) for (const { contract } of [boot, liar]) contract.revoke(id);
+    liar.contract.revoke(7n);
+    for (const { contract } of [boot, liar]) contract.mine();
+    other(liar.chain.answer);
+    const stop = await heard(liar.chain, 10);
+    await sleep(500);
+    expect(boot.held()).toHaveLength(15);
+    expect(boot.agent.doubtful.size).toBe(0);
+    await stop();
+  });
+
+  it("takes nobody away whom two others have", async () => {
+    await node(2);
+    boot.upstreams.set("third", boot.chain.answer);
+    const liar = twin();
+    liar.contract.revoke(2n);
+    liar.contract.mine();
+    other(liar.chain.answer);
+    const stop = await heard(liar.chain, 10);
+    await sleep(2_500);
+    expect(boot.held()).toHaveLength(20);
+    await stop();
+  });
+
+  it("keeps whom it took out over a restart, and gives the peer back once it comes round", async () => {
+    await node(2);
+    const fork = twin();
+    fork.contract.revoke(2n);
+    fork.contract.mine();
+    other(fork.chain.answer);
+    const stop = await heard(fork.chain, 10);
+    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    expect(disputed(boot.agent)).toEqual([2n]);
+    await boot.poll();
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    other(() => ({ error: { code: -32603, message: "internal error" } }));
+    boot.clockMs += 60_000;
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    other(boot.chain.answer);
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([true, true]);
+    await stop();
+  });
+
+  it("takes nobody away whose new key was announced before it, and read", async () => {
+    await node(2, { style: "plain" });
+    boot.contract.updateKey(2n, keyOf(70));
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.holds(keyOf(1), keyOf(70))).toEqual([false, true]);
+    const fork = twin({ style: "plain" }, (contract) => contract.updateKey(2n, keyOf(70)));
+    fork.contract.revoke(3n);
+    fork.contract.mine();
+    other(fork.chain.answer);
+    const stop = await heard(fork.chain, 10);
+    await boot.until(() => boot.holds(keyOf(2))[0] === false);
+    expect(boot.holds(keyOf(70))).toEqual([true]);
+    await stop();
+  });
+
+  it("that has nothing of ours but the genesis takes nobody away", async () => {
+    await node(2);
+    const fork = twin({ seed: "another" });
+    fork.contract.revoke(2n);
+    fork.contract.mine();
+    other(fork.chain.answer);
+    const stop = await heard(fork.chain, 10);
+    await sleep(2_500);
+    expect(boot.held()).toHaveLength(20);
+    await stop();
+  });
+
+  it("that has ended when it is asked about takes nobody away", async () => {
+    await node(2);
+    const fork = twin();
+    fork.contract.revoke(2n);
+    fork.contract.mine();
+    // Its head is remembered from when it had one of its own.
+    let heads = 1;
+    other((method, params) => {
+      const isHead = method === "eth_getBlockByNumber" && params[0] === "latest";
+      return (isHead && heads-- > 0 ? fork.chain : boot.chain).answer(method, params);
+    });
+    const stop = await heard(fork.chain, 10);
+    await sleep(2_500);
+    expect(heads).toBeLessThan(0);
+    expect(boot.held()).toHaveLength(20);
+    await stop();
+  });
+
+  it.each([1, 3])("is none of an upstream that is %i blocks behind", async (lag) => {
+    await node(2);
+    other(behind(lag)(boot.chain.answer));
+    const stop = await heard(boot.chain, 12);
+    await sleep(200);
+    expect(rivals(boot.agent.rpc, trail(boot.agent.ledger))).toEqual([]);
+    expect(boot.held()).toHaveLength(20);
+    await stop();
   });
 });
 

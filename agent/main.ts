@@ -13,6 +13,7 @@ import { origin, tipOf } from "./chain/follower.ts";
 import { overlayPrefix } from "./chain/prefix.ts";
 import { connect, type UpstreamChange } from "./chain/rpc.ts";
 import { parseSettings, publicSettings, type Settings } from "./config.ts";
+import { heedRivals } from "./contest.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { writeLast } from "./generations.ts";
 import { preferSize } from "./heap.ts";
@@ -199,6 +200,7 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
     auditRolling(agent, signal),
     witnessRemovals(agent, signal),
     vouchAdditions(agent, signal),
+    heedRivals(agent, signal),
     agent.device.watch(() => agent.tend.nudge(), agent.overlay, signal),
     saveMemory(agent, signal),
   ];

@@ -1,7 +1,7 @@
 /** Removals in doubt, held against the contract's own state until it proves them. */
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
-import type { Agent } from "./agent.ts";
+import type { Agent, Placed } from "./agent.ts";
 import { attempt, type States, stateBlock } from "./auditing.ts";
 import { type Reading, readTokens } from "./chain/audit.ts";
 import type { Doubt } from "./doubts.ts";
@@ -71,9 +71,13 @@ function isProven(agent: Agent, id: TokenId, states: States): boolean {
   const before = agent.placed.get(id);
   const state = states.get(id);
   if (state === undefined) return false;
-  if (state.kind === "missing" || before === undefined) return true;
-  if (!state.active || state.owner !== before.owner || state.key !== before.key) return true;
+  if (before === undefined || refutes(state, before)) return true;
   return heirsOf(agent, id).some((heir) => isDeepStrictEqual(holding(states.get(heir)), holding(state)));
+}
+
+/** Whether a token of that state may not have the peer that was placed for it. */
+export function refutes(state: TokenState, before: Placed): boolean {
+  return state.kind === "missing" || !state.active || state.owner !== before.owner || state.key !== before.key;
 }
 
 /** Its owner's tokens that have the key after it. */

@@ -13,6 +13,8 @@ export interface Unvouched {
   readonly sinceMs: number;
   /** An upstream tells otherwise: time alone does not let it in. */
   readonly isDisputed: boolean;
+  /** An upstream whose fork tells it to be out: its peer goes until two tell otherwise. */
+  readonly deniedBy: string | undefined;
 }
 
 /**
@@ -24,10 +26,16 @@ const MANY = 400;
 /** What was said of these tokens is one upstream's word until somebody vouches for it. */
 export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   if (agent.rpc.upstreams().length < 2) return;
-  const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false };
+  const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false, deniedBy: undefined };
   const { unvouched: all, isSettled } = agent;
   const isAsked = (id: TokenId) => isSettled || all.size < MANY || all.has(id) || isNode(agent, id);
   for (const id of ids) if (isAsked(id)) all.set(id, unvouched);
+}
+
+/** By the fork of an upstream that we do not follow. */
+export function deny(agent: Agent, ids: Iterable<TokenId>, deniedBy: string): void {
+  const denied = { sinceMs: agent.now().steadyMs, isDisputed: true, deniedBy };
+  for (const id of ids) agent.unvouched.set(id, denied);
 }
 
 const isNode = ({ ledger }: Pick<Agent, "ledger">, id: TokenId) =>
@@ -92,7 +100,7 @@ export function unvouchedBefore({ store, now }: Pick<Parts, "store" | "now">): M
   const sinceMs = now().steadyMs;
   const entries = rowsIn(store.note(NOTE)).flatMap(([text, isDisputed]): [TokenId, Unvouched][] => {
     const id = parseTokenId(String(text));
-    return id === undefined ? [] : [[id, { sinceMs, isDisputed: isDisputed === true }]];
+    return id === undefined ? [] : [[id, { sinceMs, isDisputed: isDisputed === true, deniedBy: undefined }]];
   });
   return new Map(entries);
 }

@@ -4,7 +4,7 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
-import { blockByNumber, headOf } from "./chain/questions.ts";
+import { isRival } from "./chain/rivals.ts";
 import { type Rpc, RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { Token, TokenId, Trail } from "./model.ts";
@@ -71,20 +71,12 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
   const quorum = Math.min(2, agent.rpc.upstreams().length);
   if (ids.length === 0 || others.length < quorum) return believed;
-  const held = trail(agent.ledger);
-  const haste = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
-  const unheard = () => {
-    signal.throwIfAborted();
-    return (): Word => "unheard";
-  };
-  const words = await Promise.all(
-    others.map(({ name }) => wordOf(agent, name, ids, registry, held, haste).catch(unheard)),
-  );
+  const wordsOn = await wordsOf(agent, ids, registry, signal);
   const overdueMs = agent.now().steadyMs - PATIENCE_MS;
   const vouched = asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (agent.unvouched.get(id) !== before) return [];
-    const said = words.map((word) => word(id));
+    const said = wordsOn(id);
     if (said.filter((word) => word === "so").length >= quorum) return id;
     if (!said.includes("otherwise")) {
       // Whoever denied it must have come round: that it does not answer takes nothing back.
@@ -98,7 +90,26 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   return [...believed, ...vouched];
 }
 
-type Word = "so" | "otherwise" | "behind" | "unheard";
+export type Word = "so" | "otherwise" | "behind" | "unheard";
+
+/** What each upstream says of the tokens after our newest block, whose registry this is. */
+export async function wordsOf(
+  agent: Agent,
+  ids: readonly TokenId[],
+  registry: Registry,
+  signal: AbortSignal,
+): Promise<(id: TokenId) => readonly Word[]> {
+  const held = trail(agent.ledger);
+  const haste = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+  const unheard = () => {
+    signal.throwIfAborted();
+    return (): Word => "unheard";
+  };
+  const words = await Promise.all(
+    witnesses(agent).map(({ name }) => wordOf(agent, name, ids, registry, held, haste).catch(unheard)),
+  );
+  return (id) => words.map((word) => word(id));
+}
 
 /** What an upstream says of the tokens after the tip of `held`, whose registry this is. */
 async function wordOf(
@@ -128,13 +139,8 @@ const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpo
 
 /** `otherwise` where it has another block in place of one of ours; whoever is only behind denies nothing yet. */
 export async function wordOfBlocks(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<Word> {
-  const choice = { only: name, signal };
-  const tip = tipOf(held);
   try {
-    const { value: head } = await rpc.ask(headOf("latest"), choice);
-    const theirs = head.number <= tip.number ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
-    const ours = held.unfinal.find(({ number }) => number === theirs.number);
-    return ours !== undefined && ours.hash !== theirs.hash ? "otherwise" : "behind";
+    return (await isRival(rpc, name, held, signal)) ? "otherwise" : "behind";
   } catch {
     signal.throwIfAborted();
     return "unheard";

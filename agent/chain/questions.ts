@@ -23,7 +23,7 @@ const STATE = { deadlineMs: STATE_MS, maxBytes: STATE_BYTES };
 /** @throws RpcError absent, where the chain has no such block yet */
 export function headOf(tag: Tag): Question<Block> {
   const question = { method: "eth_getBlockByNumber", params: [tag, false], ...STATE, parse: block };
-  return tag === "latest" ? { ...question, head: ({ number }) => number } : question;
+  return tag === "latest" ? { ...question, head: (found) => found } : question;
 }
 
 /** @throws RpcError absent, where the upstream has no such block */

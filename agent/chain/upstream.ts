@@ -1,6 +1,7 @@
 /** One upstream: its connection, its gate, who it claims to be and how it has done; it looks after itself between questions. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
+import type { BlockRef } from "../model.ts";
 import { type Gate, gate } from "./gate.ts";
 import { type Identity, identity, type Pin } from "./identity.ts";
 import { headOf, subscribeNewHeads } from "./questions.ts";
@@ -63,7 +64,7 @@ export function upstream(options: UpstreamOptions): Upstream {
   const self: Identity = identity(name, options.expect, options.pin, (question) => twice(question));
   let record = standing.NEWCOMER;
   let requests = 0;
-  let head: number | undefined;
+  let head: BlockRef | undefined;
   let headAt = Number.NEGATIVE_INFINITY;
   let toldFailing = false;
   let toldFault: Fault["code"] | undefined;
@@ -150,9 +151,9 @@ export function upstream(options: UpstreamOptions): Upstream {
     }
   }
 
-  function learnHead(number: number, sentAt: number): void {
+  function learnHead({ number, hash }: BlockRef, sentAt: number): void {
     const lag = (options.bestHead() ?? number) - number;
-    head = number;
+    head = { number, hash };
     headAt = performance.now();
     record = standing.toldHead(record, headAt - sentAt, lag);
   }
@@ -220,7 +221,8 @@ export function upstream(options: UpstreamOptions): Upstream {
       latencyMs: record.latencyMs,
       requests,
       errors: record.errors,
-      headBlock: head,
+      headBlock: head?.number,
+      headHash: head?.hash,
       inFlight: door.inFlight(),
       fault,
     };
@@ -234,7 +236,7 @@ export function upstream(options: UpstreamOptions): Upstream {
     status,
     cost: (now) => standing.cost(record, now) + (self.isKnown() ? 0 : 10_000),
     notBefore: () => record.notBefore,
-    head: (now) => (standing.recentFailures(record, now) < 0.5 && now - headAt < 60_000 ? head : undefined),
+    head: (now) => (standing.recentFailures(record, now) < 0.5 && now - headAt < 60_000 ? head?.number : undefined),
     blame() {
       record = standing.blamed(record, "inconsistent", 3, performance.now());
     },

@@ -61,6 +61,25 @@ export function ahead(blocks: number): Lie {
   };
 }
 
+/** From a block on a fork of its own, on which nothing happens: the chain's blocks under other hashes, without logs. */
+export function ownFork(since: number): Lie {
+  const truthOf = new Map<string, string>();
+  const renamed = (hash: unknown) => {
+    const made = `0xf0f0f0f0${String(hash).slice(10)}`;
+    truthOf.set(made, String(hash));
+    return made;
+  };
+  return async function fork({ method, params }, next) {
+    if (method === "eth_getLogs") return { result: [] };
+    if (method === "eth_call") return next(method, [params[0], hex(since - 1)]);
+    const asked = params.map((param) => truthOf.get(String(param)) ?? param);
+    const block = method.startsWith("eth_getBlock") ? (resultOf(await next(method, asked)) as Json | null) : null;
+    if (block === null || Number(block["number"]) < since) return next(method, asked);
+    const parentHash = Number(block["number"]) > since ? renamed(block["parentHash"]) : block["parentHash"];
+    return { result: { ...block, hash: renamed(block["hash"]), parentHash, logsBloom: `0x${"0".repeat(512)}` } };
+  };
+}
+
 /** Split brain: another chain answers whenever `isOther` says so. */
 export function elsewhere(other: Backend, isOther: () => boolean): Lie {
   return function splitBrain({ method, params }, next) {

@@ -2,6 +2,7 @@
 import { parseReply, resultOf, Trouble } from "../chain/reply.ts";
 import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
 import { AgentError } from "../errors.ts";
+import type { BlockRef } from "../model.ts";
 import type { Backend } from "./scripted-chain.ts";
 
 /** Thrown by a backend that does not answer at all. */
@@ -12,6 +13,7 @@ export function rpcOver(
   backendOf: (upstream: string) => Backend,
   suspect: (upstream: string) => void = () => {},
 ): Rpc {
+  const heads = new Map<string, BlockRef>();
   const rpc: Rpc = {
     async ask(question, { not, only, signal } = {}) {
       const willing = upstreams().filter(({ name }) => name !== not && (only === undefined || name === only));
@@ -22,7 +24,9 @@ export function rpcOver(
           const outcome = await backendOf(name)(question.method, question.params);
           const bytes = Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: 1, ...outcome }));
           const result = resultOf(parseReply(bytes, question.read), 1, question.method);
-          return { value: question.parse(result), upstream: name };
+          const value = question.parse(result);
+          if (question.head !== undefined) heads.set(name, question.head(value));
+          return { value, upstream: name };
         } catch (error) {
           const isTrouble = error instanceof Down || error instanceof Malformed || error instanceof Trouble;
           if (!isTrouble && !(error instanceof RpcError)) throw error;
@@ -39,10 +43,15 @@ export function rpcOver(
     pin: () => {},
     genesis: () => undefined,
     upstreams: () =>
-      upstreams().map(({ name, headBlock }) => ({
-        ...{ name, headBlock, healthy: true, latencyMs: 1, requests: 0, inFlight: 0, fault: undefined },
-        errors: {} as never,
-      })),
+      upstreams().map(({ name, headBlock }) => {
+        const told = heads.get(name);
+        const head =
+          headBlock === undefined || headBlock === told?.number ? told : { number: headBlock, hash: undefined };
+        return {
+          ...{ name, headBlock: head?.number, headHash: head?.hash, healthy: true, latencyMs: 1, requests: 0 },
+          ...{ inFlight: 0, fault: undefined, errors: {} as never },
+        };
+      }),
     close: () => {},
   };
   return rpc;
