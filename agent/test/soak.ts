@@ -141,7 +141,7 @@ const ours = nodes.map(({ node }) => node);
 const watched: Watched[] = [];
 /** By member: the token that they have now. */
 const held = new Map<Member, bigint>();
-const strangers: bigint[] = [];
+const strangers = new Set<bigint>();
 let keys = 0;
 let highest = 0n;
 for (let i = 0; i < MEMBERS; i++) watched.push(new Watched(await lab.member(`member-${i}`), ours));
@@ -206,7 +206,7 @@ async function happening(): Promise<void> {
   const luck = chance.next();
   const node = chance.oneOf(nodes) as Soaking;
   if (luck < 0.3) await stranger();
-  else if (luck < 0.5 && strangers.length > 0) await farewell();
+  else if (luck < 0.5 && strangers.size > 0) await farewell();
   else if (luck < 0.6) await cameOrWent(chance.oneOf(watched.slice(0, COMING_AND_GOING)) as Watched);
   else if (luck < 0.63) await reorged();
   else if (luck < 0.65) await node.restart(chance.happens(0.5) ? "SIGKILL" : "SIGTERM");
@@ -218,11 +218,12 @@ async function stranger(): Promise<void> {
   events.add("grants");
   const bytes = Buffer.alloc(32, 9);
   bytes.writeUInt32LE(++keys, 8);
-  strangers.push(noted(await chain.grant(chain.account(4), `stranger-${keys}`, bytes.toString("base64"))));
+  strangers.add(noted(await chain.grant(chain.account(4), `stranger-${keys}`, bytes.toString("base64"))));
 }
 
 async function farewell(): Promise<void> {
-  const [id = 0n] = strangers.splice(chance.below(strangers.length), 1);
+  const id = chance.oneOf([...strangers]) as bigint;
+  strangers.delete(id);
   // A reorg may have taken the grant, or the revoke of somebody else.
   const isGone = await chain.revoke(id).then(
     () => true,
@@ -251,6 +252,8 @@ async function granted(one: Watched): Promise<void> {
   const id = noted(await chain.grant(chain.account(3), `${member.host.name}-${++keys}`, member.publicKey));
   events.add("members granted");
   held.set(member, id);
+  // Of a stranger whose grant a reorg took: their farewell would be this member's.
+  strangers.delete(id);
   // Its former address would be the one that it sends from.
   await member.host.run(["sh", "-c", "ip addr flush dev wg0 2>/dev/null || true"]);
   await member.join(configOf(chain, id, to));
