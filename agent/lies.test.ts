@@ -6,6 +6,7 @@ import { resync } from "./actions.ts";
 import { report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
+import { headOf } from "./chain/questions.ts";
 import { rivals } from "./chain/rivals.ts";
 import { connect } from "./chain/rpc.ts";
 import { heedRivals } from "./contest.ts";
@@ -55,6 +56,8 @@ function follow(chain: ScriptedChain, answer = chain.answer): void {
   boot.upstreams.set("scripted", answer);
   boot.heads.set("scripted", chain.head);
 }
+
+const third = () => boot.upstreams.set("third", boot.chain.answer);
 
 type Way = (truth: Backend) => Backend;
 const refusing =
@@ -289,7 +292,6 @@ describe("a grant that is disputed", () => {
 });
 
 describe("upstreams of which one is on a fork", () => {
-  const third = () => boot.upstreams.set("third", boot.chain.answer);
   it.each<[string, () => void]>([
     ["two", () => {}],
     ["three", third],
@@ -320,6 +322,32 @@ describe("upstreams of which one is on a fork", () => {
       await later(1);
     }
     expect(boot.agent.ledger.final.number).toBeGreaterThan(number + 60);
+  });
+});
+
+describe("three upstreams of which the followed one is on a fork", () => {
+  it("let in whom the two others have, and have final what they have", async () => {
+    await node(2);
+    third();
+    const fork = twin().chain;
+    const { number } = boot.agent.ledger.final;
+    boot.contract.grant(ownerOf(50), "bob", keyOf(50));
+    boot.contract.mine();
+    for (let i = 0; i < 100; i++) {
+      boot.chain.mine(1);
+      fork.mine(boot.chain.head - fork.head);
+      follow(fork);
+      // As each upstream's patrol does.
+      for (const only of boot.upstreams.keys()) {
+        boot.heads.set(only, (await boot.agent.rpc.ask(headOf("latest"), { only })).value.number);
+      }
+      boot.clockMs += 2_000;
+      await boot.poll();
+      await boot.poll();
+      await sleep(2);
+    }
+    expect(boot.holds(keyOf(50))).toEqual([true]);
+    expect(boot.agent.ledger.final.number).toBeGreaterThan(number + 30);
   });
 });
 
@@ -388,7 +416,6 @@ describe("a fork of the followed upstream's own that keeps pace and lacks a remo
     await boot.poll();
     await sleep(20);
   };
-  const third = () => boot.upstreams.set("third", boot.chain.answer);
 
   it.each<[string, () => void, () => void, BootOptions?]>([
     ["a revoke", () => {}, () => boot.contract.revoke(2n)],
@@ -473,7 +500,7 @@ describe("a fork of the other upstream's own", () => {
 
   it("takes nobody away whom two others have", async () => {
     await node(2);
-    boot.upstreams.set("third", boot.chain.answer);
+    third();
     const liar = twin();
     liar.contract.revoke(2n);
     liar.contract.mine();

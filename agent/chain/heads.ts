@@ -5,8 +5,10 @@
 import { AgentError } from "../errors.ts";
 import type { Block, BlockRef, Trail } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
+import { rivals } from "./rivals.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
 import type { Choice, Rpc } from "./rpc.ts";
+import { tipOf } from "./walk.ts";
 
 /** One upstream's head, and how it is reached from what we hold. */
 export interface Look {
@@ -27,6 +29,8 @@ export interface Heads {
   /** Polls in a row that brought a shorter fork, and that brought what only a second upstream's word speaks against. */
   shorter: number;
   refuted: number;
+  /** Polls in a row in which most upstreams were on another chain than ours, by what they told last. */
+  outvoted: number;
 }
 
 /** A fork that an upstream denies is followed once it is this much longer than what that upstream has. */
@@ -35,20 +39,24 @@ const OUTGROWN = 3;
 const SHORTER_POLLS = 3;
 /** What one upstream says is refuted by another's word only so long, if that one has nothing new to say meanwhile. */
 const REFUTED_POLLS = 30;
+/** What was told last may be some seconds old: so often in a row, before most upstreams are asked whether they are elsewhere. */
+const OUTVOTED_POLLS = 5;
 
 /**
  * The head to go to, or undefined where there is nothing new.
  * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits
  */
 export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
-  const tip = trail.unfinal.at(-1) ?? trail.final;
+  const tip = tipOf(trail);
+  const majority = await ofMost(rpc, trail, heads, signal);
+  if (majority !== undefined) return followed(heads, majority);
   const first = await look(rpc, trail, {}, signal);
   if (first.route.kind === "same") heads.head = first.head;
   const witness = witnessOf(rpc, first, tip, heads);
   const second =
     witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
   signal.throwIfAborted();
-  const chosen = preferred(first, second, tip);
+  const chosen = await unlessOutnumbered(rpc, trail, preferred(first, second, tip), [first, second], signal);
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
   heads.refuted = isRefuted && chosen === undefined ? heads.refuted + 1 : 0;
   if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
@@ -65,10 +73,64 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   }
   heads.shorter = chosen.head.number < tip.number ? heads.shorter + 1 : 0;
   if (heads.shorter > 0 && heads.shorter < SHORTER_POLLS) return undefined;
+  return followed(heads, chosen);
+}
+
+function followed(heads: Heads, target: Target): Target {
   heads.shorter = 0;
-  heads.tipFrom = chosen.upstream;
-  heads.head = chosen.head;
-  return chosen;
+  heads.tipFrom = target.upstream;
+  heads.head = target.head;
+  return target;
+}
+
+// --- of three upstreams or more, what most of them have is the chain ----------------------------------------------------
+
+/** The chain that most have in place of ours, as they say once more. */
+async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
+  const tip = tipOf(trail);
+  const healthy = rpc.upstreams().filter((upstream) => upstream.healthy);
+  const others = rivals(rpc, trail);
+  if (areMost(others.length, rpc)) heads.outvoted++;
+  // Whoever is ahead of us will be on our chain or not when we have come so far.
+  else if (!healthy.some(({ headBlock = 0 }) => headBlock > tip.number)) heads.outvoted = 0;
+  if (heads.outvoted < OUTVOTED_POLLS) return undefined;
+  heads.outvoted = 0;
+  const looks = await Promise.all(others.map((only) => look(rpc, trail, { only }, signal).catch(() => undefined)));
+  const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) ? seen : []));
+  const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
+  const root = longest?.route.run[0];
+  const hasRoot = ({ upstream }: Look) => root && headersOf(rpc, upstream, signal).holds(root);
+  const backing = await Promise.allSettled(forks.map(hasRoot));
+  signal.throwIfAborted();
+  const count = backing.filter((one) => one.status === "fulfilled" && one.value).length;
+  return areMost(count, rpc) ? longest : undefined;
+}
+
+/** A fork is not followed for its length alone where most, asked anew, are on our chain. */
+async function unlessOutnumbered(
+  rpc: Rpc,
+  trail: Trail,
+  wanted: Target | undefined,
+  looks: readonly (Look | undefined)[],
+  signal: AbortSignal,
+): Promise<Target | undefined> {
+  const tip = tipOf(trail);
+  const isOurs = (seen: Look | undefined) =>
+    seen !== undefined && seen.route.kind !== "failed" && (!isTarget(seen) || isForward(seen, tip));
+  const denier = looks.find((seen) => seen !== wanted);
+  if (wanted === undefined || isForward(wanted, tip) || denier === undefined || !isOurs(denier)) return wanted;
+  const left = rpc.upstreams().filter(({ name, healthy }) => healthy && !looks.some((seen) => seen?.upstream === name));
+  const rest = await Promise.all(
+    left.map(({ name }) => look(rpc, trail, { only: name }, signal).catch(() => undefined)),
+  );
+  signal.throwIfAborted();
+  if (!areMost([denier, ...rest].filter(isOurs).length, rpc)) return wanted;
+  return isTarget(denier) ? denier : undefined;
+}
+
+/** Of two, one is no majority. */
+function areMost(count: number, rpc: Rpc): boolean {
+  return count > 1 && 2 * count > rpc.upstreams().filter(({ healthy }) => healthy).length;
 }
 
 const isFork = (error: unknown) => error instanceof AgentError && error.fault.code === "chain.fork-below-finality";

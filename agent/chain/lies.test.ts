@@ -710,3 +710,100 @@ describe("upstreams that disagree", () => {
     expect(steps).toEqual(Array.from({ length: 50 }, (_, i) => `a${11 + i}`));
   });
 });
+
+describe("of three upstreams, two", () => {
+  /** Blocks 12 and on; after each the agent polls twice. */
+  const going = async (watcher: Watcher, blocks: number, draw: (number: number) => void) => {
+    const told: string[] = [];
+    for (let number = 12; number < 12 + blocks; number++) {
+      draw(number);
+      told.push(await watcher.polls(2));
+    }
+    return told.join(" ");
+  };
+
+  it("are followed where the one that we follow has a fork of its own", async () => {
+    const chain = new DrawnChain("liar", "one", "two");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11", "liar").draw("a10-a11-7", "one", "two");
+    expect(await watcher.poll()).toBe("b11");
+    const told = await going(watcher, 6, (number) => {
+      chain.draw(`b${number - 1}-b${number}`, "liar").draw(`a${number - 1}-a${number}`, "one", "two");
+    });
+    expect(told).toContain("<a10 a11-7 a12");
+    expect(watcher.told.words).toEqual(chain.truth("one"));
+    expect(chain.suspected).toContain("liar");
+  });
+
+  it("are followed where their chain is a block behind the fork's", async () => {
+    const chain = new DrawnChain("liar", "one", "two");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11-b12", "liar").draw("a10-a11-7", "one", "two");
+    const told = await going(watcher, 6, (number) => {
+      chain.draw(`b${number}-b${number + 1}`, "liar").draw(`a${number - 1}-a${number}`, "one", "two");
+    });
+    expect(told).toContain("<a10 a11-7 a12");
+    expect(watcher.told.words).toEqual(chain.truth("one"));
+  });
+
+  it("are not left for a fork that is longer", async () => {
+    const chain = new DrawnChain("liar", "one", "two");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11..b19", "liar").draw("a10-a11-7", "one", "two");
+    await watcher.polls(2);
+    const told = await going(watcher, 20, (number) => {
+      chain.draw(`b${number + 7}-b${number + 8}`, "liar").draw(`a${number - 1}-a${number}`, "one", "two");
+    });
+    expect(told.match(/</g)).toHaveLength(1);
+    expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.heads.get("one")?.hash);
+  });
+
+  /** Whose chain each of them is on from block 11 on, the one that is followed first. */
+  it.each<[string, Readonly<Record<string, string>>]>([
+    ["that have two forks are no majority", { liar: "b", one: "c", two: "a" }],
+    ["of which one is on our chain are no majority", { liar: "b", one: "b", two: "a" }],
+    ["beside two others are no majority", { liar: "b", other: "b", one: "a", two: "a" }],
+  ])("%s", async (_, chains) => {
+    const chain = new DrawnChain(...Object.keys(chains));
+    const watcher = await followed(chain);
+    const draw = (number: number) => {
+      for (const [name, of] of Object.entries(chains)) {
+        chain.draw(`${number === 11 ? "a" : of}${number - 1}-${of}${number}`, name);
+      }
+    };
+    draw(11);
+    await watcher.poll();
+    expect(await going(watcher, 10, draw)).not.toContain("<");
+  });
+
+  it("that come to a reorg later than the one that we follow take nothing back", async () => {
+    const chain = new DrawnChain("first", "one", "two");
+    const watcher = await followed(chain);
+    const told: string[] = [];
+    for (const [i, fork] of [..."bcdefg"].entries()) {
+      const [height, before] = [11 + i, i === 0 ? "a" : "bcdefg"[i - 1]];
+      // One block of another fork for those who are late, then the same for all.
+      chain.draw(`${before}${height - 1}-${fork}${height}`, "first");
+      chain.draw(`${before}${height - 1}-z${height}`, "one", "two");
+      told.push(await watcher.polls(3));
+      chain.draw(`${fork}${height}`, "one", "two");
+      told.push(await watcher.polls(3));
+    }
+    expect(told.join(" ")).not.toContain("<");
+  });
+
+  it("that were elsewhere when they last told their head, and are not any more, change nothing", async () => {
+    const chain = new DrawnChain("first", "one", "two");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11", "one", "two").draw("a10-a11", "first");
+    await watcher.poll();
+    for (const name of ["one", "two"]) {
+      chain.whims.set(name, ({ params: [at] }) => {
+        return at === "latest"
+          ? (chain.answer("first")("eth_getBlockByNumber", ["latest", false]) as Outcome)
+          : undefined;
+      });
+    }
+    expect(await watcher.polls(20)).not.toContain("<");
+  });
+});

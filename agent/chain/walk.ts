@@ -81,7 +81,7 @@ export function newFollower(hasBlooms = false): Follower {
     },
     reach: newReach(),
     finality: newFinality(),
-    heads: { tipFrom: undefined, head: undefined, shorter: 0, refuted: 0 },
+    heads: { tipFrom: undefined, head: undefined, shorter: 0, refuted: 0, outvoted: 0 },
     habits: { refusals: new Map(), hasBlooms },
     doubts: [],
     told: new Map(),

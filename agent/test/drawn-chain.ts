@@ -100,7 +100,11 @@ export class DrawnChain {
   }
 
   readonly rpc: Rpc = rpcOver(
-    () => this.#upstreams.map((name) => ({ name, headBlock: this.heads.get(name)?.number })),
+    () =>
+      this.#upstreams.map((name) => {
+        const { number: headBlock, hash: headHash } = this.heads.get(name) ?? {};
+        return { name, headBlock, ...(headHash && { headHash }) };
+      }),
     (upstream) => (method, params) => this.#answer({ upstream, method, params }),
     (upstream) => this.suspected.push(upstream),
   );

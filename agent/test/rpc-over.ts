@@ -2,14 +2,18 @@
 import { parseReply, resultOf, Trouble } from "../chain/reply.ts";
 import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
 import { AgentError } from "../errors.ts";
-import type { BlockRef } from "../model.ts";
+import type { BlockRef, Hash } from "../model.ts";
 import type { Backend } from "./scripted-chain.ts";
 
 /** Thrown by a backend that does not answer at all. */
 export class Down extends Error {}
 
 export function rpcOver(
-  upstreams: () => readonly { readonly name: string; readonly headBlock?: number | undefined }[],
+  upstreams: () => readonly {
+    readonly name: string;
+    readonly headBlock?: number | undefined;
+    readonly headHash?: Hash;
+  }[],
   backendOf: (upstream: string) => Backend,
   suspect: (upstream: string) => void = () => {},
 ): Rpc {
@@ -43,10 +47,10 @@ export function rpcOver(
     pin: () => {},
     genesis: () => undefined,
     upstreams: () =>
-      upstreams().map(({ name, headBlock }) => {
+      upstreams().map(({ name, headBlock, headHash }) => {
         const told = heads.get(name);
         const head =
-          headBlock === undefined || headBlock === told?.number ? told : { number: headBlock, hash: undefined };
+          headBlock === undefined || headBlock === told?.number ? told : { number: headBlock, hash: headHash };
         return {
           ...{ name, headBlock: head?.number, headHash: head?.hash, healthy: true, latencyMs: 1, requests: 0 },
           ...{ inFlight: 0, fault: undefined, errors: {} as never },
