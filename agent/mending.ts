@@ -1,6 +1,7 @@
 /** What a full pass does about a device that differs from what was applied to it. */
-import { exclusively, isHeldBack, tell } from "./access.ts";
+import { exclusively, tell } from "./access.ts";
 import type { Agent } from "./agent.ts";
+import { isHeldBack } from "./deriving.ts";
 import { AgentError } from "./errors.ts";
 import { type Cidr, type Peer, type PublicKey, parseTokenId, prefixOf, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";

@@ -2,11 +2,12 @@
  * Tending the device: the full pass, which reads it, mends what differs, verifies, and numbers a generation.
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
-import { backoffMs, exclusively, isHeldBack, mayJoin, noteNode, settleWaiting } from "./access.ts";
+import { backoffMs, exclusively, settleWaiting } from "./access.ts";
 import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
 import { attempt, auditAll } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
+import { isHeldBack, mayJoin, noteNode } from "./deriving.ts";
 import { adoptDoubted } from "./doubts.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { writeGeneration } from "./generations.ts";
