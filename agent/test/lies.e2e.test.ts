@@ -1,4 +1,5 @@
-/** Ring 4: what one of two upstreams makes up, before a node on a real network. */
+/** Ring 4: what one of two or three upstreams makes up, before a node on a real network. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFailed } from "vitest";
 import type { AgentProcess } from "./lab/agent.ts";
 import { Chain } from "./lab/chain.ts";
@@ -19,6 +20,7 @@ let honest: RpcProxy;
 let alice: Member;
 let bob: Member;
 let bobToken: bigint;
+const carol = Buffer.alloc(32, "carol").toString("base64");
 
 beforeAll(async () => {
   lab = await Lab.open();
@@ -31,11 +33,7 @@ beforeAll(async () => {
   await alice.join(configOf(chain, aliceToken, [node]));
   await bob.join(configOf(chain, bobToken, [node]));
   [liar, honest] = [await proxy(), await proxy()];
-  // Whoever answers sooner is followed.
-  honest.misbehave({ kind: "delay", ms: 60 });
-  const urls = [liar, honest].map(({ host }) => `http://${host}`);
-  agent = node.agent({ RPC_URL: urls.join(), POLL_INTERVAL: "300", ALLOW_INSECURE_RPC: "true" });
-  await agent.ready();
+  await started(liar, honest);
   await until("alice to reach the node", 30_000, () => reaches(alice.host, node.addresses.ipv4));
   await until("bob to reach the node", 30_000, () => reaches(bob.host, node.addresses.ipv4));
 });
@@ -49,17 +47,30 @@ afterAll(async () => {
   await lab?.[Symbol.asyncDispose]();
 });
 
+/** Whoever answers sooner is followed: the first. */
+async function started(followed: RpcProxy, ...others: readonly RpcProxy[]): Promise<void> {
+  for (const other of others) other.misbehave({ kind: "delay", ms: 60 });
+  const urls = [followed, ...others].map(({ host }) => `http://${host}`);
+  agent = node.agent({ RPC_URL: urls.join(), POLL_INTERVAL: "300", ALLOW_INSECURE_RPC: "true" });
+  await agent.ready();
+}
+
+/** The upstream that is followed goes on alone from here. */
+async function forked(): Promise<void> {
+  liar.lie(ownFork((await head()) + 1));
+  await chain.mine(3);
+  await until("the fork to be followed", 10_000, async () => {
+    const { headBlock, cursorBlock } = (await agent.get("/health")).components.chain;
+    return cursorBlock === headBlock && headBlock === (await head());
+  });
+}
+
 const proxy = () => RpcProxy.open(new URL(chain.url), 0, LAB_ADDRESS);
 const head = async () => Number(await chain.rpc("eth_blockNumber", []));
 
 describe("a fork of the followed upstream's own", () => {
   it("hides no revoke for over ten seconds, and cuts nobody else", async () => {
-    liar.lie(ownFork((await head()) + 1));
-    await chain.mine(3);
-    await until("the fork to be followed", 10_000, async () => {
-      const { headBlock, cursorBlock } = (await agent.get("/health")).components.chain;
-      return cursorBlock === headBlock && headBlock === (await head());
-    });
+    await forked();
     const pinging = new Pinging(alice.host, node.addresses.ipv4);
     await chain.revoke(bobToken);
     await until("bob to be cut", 10_000, async () => {
@@ -80,5 +91,22 @@ describe("a fork of the followed upstream's own", () => {
     });
     expect(await node.host.hasPeer(bob.publicKey)).toBe(false);
     expect(await node.host.hasPeer(alice.publicKey)).toBe(true);
+  });
+});
+
+describe("three upstreams of which the followed one has a fork of its own", () => {
+  it("let in whom the two others have", async () => {
+    await agent.end();
+    await using third = await proxy();
+    await started(liar, honest, third);
+    await forked();
+    await chain.grant(chain.account(4), "carol", carol);
+    await until("carol to be let in", 30_000, async () => {
+      await chain.mine(1);
+      await sleep(1_000);
+      return node.host.hasPeer(carol);
+    });
+    expect(await node.host.hasPeer(alice.publicKey)).toBe(true);
+    await agent.end();
   });
 });
