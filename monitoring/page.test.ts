@@ -22,6 +22,15 @@ describe("the page", () => {
     }
   });
 
+  it("has a name of its own for each choice, read out of its place too", () => {
+    const choices = [...html.matchAll(/<label>([^<]+?)\s*<select id="[a-z-]+"(?: aria-label="([^"]+)")?/g)];
+    const names = choices.map(([, visible = "", name = visible]) => name);
+    expect(names).toHaveLength(html.split("<select").length - 1);
+    expect(names).toEqual([...new Set(names)]);
+    // Whoever speaks to the page says what they see.
+    for (const [i, [, visible = ""]] of choices.entries()) expect(names[i]).toContain(visible);
+  });
+
   it("asks for nothing but its own files", () => {
     const asked = [...values("src"), ...values("href")].filter((value) => !value?.startsWith("#"));
     expect(asked.filter((name) => !own.includes(name ?? "") && !Object.hasOwn(VENDOR, name ?? ""))).toEqual([]);
