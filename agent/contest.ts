@@ -7,6 +7,7 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt } from "./auditing.ts";
 import { readTokens } from "./chain/audit.ts";
+import { newReach, type Reach } from "./chain/reach.ts";
 import { forkOf, rivals } from "./chain/rivals.ts";
 import { takesAway, unproven } from "./doubts.ts";
 import type { TokenId } from "./model.ts";
@@ -19,25 +20,28 @@ import { unwitnessedLimit } from "./witness.ts";
 
 /** Whenever a poll has found that there are rivals, until the signal aborts. */
 export async function heedRivals(agent: Agent, signal: AbortSignal): Promise<void> {
+  // How wide a range each of them bears: two forks may stand for hours.
+  const reaches = new Map<string, Reach>();
   while (!signal.aborted) {
     await agent.contest.sleep(60_000, signal);
     const startedMs = performance.now();
     for (const name of rivals(agent.rpc, trail(agent.ledger))) {
-      if (!signal.aborted) await attempt(agent, signal, () => heed(agent, name, signal));
+      const reach = reaches.get(name) ?? newReach();
+      reaches.set(name, reach);
+      if (!signal.aborted) await attempt(agent, signal, () => heed(agent, name, reach, signal));
     }
     const pauseMs = Math.max(PAUSE_MS, SHARE * (performance.now() - startedMs));
     await sleep(pauseMs, undefined, { signal }).catch(() => {});
   }
 }
 
-/** Two forks may stand for hours. */
 const PAUSE_MS = 2_000;
 const SHARE = 10;
 
-async function heed(agent: Agent, name: string, signal: AbortSignal): Promise<void> {
+async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSignal): Promise<void> {
   const { rpc, ledger, settings } = agent;
   if (!agent.isSettled || agent.isRebuilding) return;
-  const fork = await forkOf(rpc, settings.contract, name, trail(ledger), signal);
+  const fork = await forkOf(rpc, settings.contract, name, trail(ledger), reach, signal);
   if (fork === undefined) return;
   const { registry, touched } = foldAll(ledger.settled, fork.events);
   const ids = [...touched].filter((id) => agent.placed.has(id));

@@ -3,7 +3,7 @@ import type { AccessEvent, Address, BlockRef, Trail } from "../model.ts";
 import { decodeLogs, TOPICS } from "./events.ts";
 import { blockByNumber, headOf, logs } from "./questions.ts";
 import { type AskRange, readRanges } from "./ranges.ts";
-import { newReach } from "./reach.ts";
+import type { Reach } from "./reach.ts";
 import { isBlock } from "./route.ts";
 import type { Rpc } from "./rpc.ts";
 import { tipOf } from "./walk.ts";
@@ -40,6 +40,7 @@ export async function forkOf(
   address: Address,
   name: string,
   { final }: Trail,
+  reach: Reach,
   signal: AbortSignal,
 ): Promise<Fork | undefined> {
   const choice = { only: name, signal };
@@ -47,7 +48,7 @@ export async function forkOf(
   if (!isBlock((await rpc.ask(blockByNumber(final.number), choice)).value, final)) return undefined;
   const ask: AskRange = (fromBlock, toBlock) => rpc.ask(logs({ address, topics: TOPICS, fromBlock, toBlock }), choice);
   const events: AccessEvent[] = [];
-  for await (const piece of readRanges(final.number + 1, head.number, ask, newReach())) {
+  for await (const piece of readRanges(final.number + 1, head.number, ask, reach)) {
     events.push(...decodeLogs(piece.logs));
   }
   return { head, events };
