@@ -7,16 +7,16 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt } from "./auditing.ts";
 import { readTokens } from "./chain/audit.ts";
+import { subjectOf } from "./chain/events.ts";
 import { newReach, type Reach } from "./chain/reach.ts";
 import { forkOf, rivals } from "./chain/rivals.ts";
-import { takesAway, unproven } from "./doubts.ts";
-import type { TokenId } from "./model.ts";
+import { takesAway } from "./doubts.ts";
+import { type AccessEvent, AFTER_LOGS, type TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
 import { foldAll } from "./registry/fold.ts";
-import { trail } from "./registry/ledger.ts";
+import { type Ledger, trail } from "./registry/ledger.ts";
 import { deny } from "./unvouched.ts";
 import { wordsOf } from "./vouching.ts";
-import { unwitnessedLimit } from "./witness.ts";
 
 /** Whenever a poll has found that there are rivals, until the signal aborts. */
 export async function heedRivals(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -43,9 +43,9 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
   if (!agent.isSettled || agent.isRebuilding) return;
   const fork = await forkOf(rpc, settings.contract, name, trail(ledger), reach, signal);
   if (fork === undefined) return;
-  const { registry, touched } = foldAll(ledger.settled, fork.events);
-  const ids = [...touched].filter((id) => agent.placed.has(id));
+  const ids = [...differing(ledger, fork.events)].filter((id) => agent.placed.has(id));
   const states = await readTokens(rpc, settings.contract, ids, fork.head, signal, { only: name });
+  const { registry } = foldAll(ledger.settled, fork.events);
   const isOut = (id: TokenId) => {
     const before = agent.placed.get(id);
     const state = states.get(id);
@@ -53,19 +53,28 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
   };
   const out = ids.filter(isOut);
   if (out.length === 0) return;
-  const wordsOn = await wordsOf(agent, out, agent.ledger.registry, signal);
+  const wordsOn = await wordsOf(agent, out, signal);
   const contested = out.filter((id) => wordsOn(id).filter((word) => word === "so").length < 2);
-  const denied = affordable(agent, contested);
+  const denied = deny(agent, contested);
   if (denied.length === 0) return;
-  deny(agent, denied, name);
   agent.log.warn({ upstream: name, denied: denied.length, left: contested.length - denied.length }, "chain.contested");
   await settle(agent, denied);
 }
 
-/** As many as one upstream's word may take: not the same number anew every ten minutes. */
-function affordable(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] {
-  const already = [...agent.unvouched.values()].filter(({ deniedBy }) => deniedBy !== undefined).length;
-  const room = unwitnessedLimit(agent.running.size + already) - already;
-  const beyond = new Set(unproven(agent, ids));
-  return ids.filter((id) => !beyond.has(id)).slice(0, Math.max(0, room));
+/** The tokens of which one of the two chains has an event that the other has not. */
+function differing({ settled, unfinal }: Ledger, events: readonly AccessEvent[]): ReadonlySet<TokenId> {
+  const ours = new Set(unfinal.flatMap((block) => block.events.map(identityOf)));
+  const theirs = new Set(events.map(identityOf));
+  const isShared = (event: AccessEvent) => ours.has(identityOf(event));
+  // What was read of the contract is no event of a chain.
+  const isOurs = (event: AccessEvent) => event.at.logIndex !== AFTER_LOGS && !theirs.has(identityOf(event));
+  const untold = unfinal.filter((block) => block.events.some(isOurs)).flatMap(({ touched }) => [...touched]);
+  const { registry } = foldAll(settled, events.filter(isShared));
+  const { touched } = foldAll(
+    registry,
+    events.filter((event) => !isShared(event)),
+  );
+  return new Set([...touched, ...untold]);
 }
+
+const identityOf = (event: AccessEvent) => [event.blockHash, event.at.logIndex, subjectOf(event)].join();

@@ -101,7 +101,7 @@ function peerOf(agent: Agent, id: TokenId): { peer?: Peer; isHeldBack: boolean }
   noteNode(agent, id, admitted);
   const peer = admitted && desired(admitted, agent.topology);
   if (peer === undefined) return { isHeldBack: false };
-  const isDenied = agent.unvouched.get(id)?.deniedBy !== undefined;
+  const isDenied = agent.unvouched.get(id)?.isDenied === true;
   return isDenied || isHeldBack(agent, peer.key) ? { isHeldBack: true } : { peer, isHeldBack: false };
 }
 

@@ -118,7 +118,7 @@ function isUndecided(agent: Agent, id: TokenId): boolean {
  */
 export function isLogsWord(agent: Agent, id: TokenId): boolean {
   const { ledger, placed, roster, unvouched } = agent;
-  if (takesAway(ledger.registry, id, placed.get(id)) || unvouched.get(id)?.deniedBy !== undefined) return true;
+  if (takesAway(ledger.registry, id, placed.get(id)) || unvouched.get(id)?.isDenied) return true;
   return IN_QUESTION.has(roster.verdict(id));
 }
 

@@ -375,6 +375,11 @@ export function parseEndpoint(text: string): Endpoint | undefined {
   return isName ? { host: name.toLowerCase(), port } : undefined;
 }
 
+/** As `parseEndpoint` reads it. */
+export function endpointText({ host, port }: Endpoint): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** Undefined for a host name, and for addresses that no peer can live at: unspecified, loopback, link-local, multicast, broadcast. */
 export function socketAddress(ip: string, port: number): SocketAddress | undefined {
   const value = ipToBigInt(ip);

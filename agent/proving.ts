@@ -6,10 +6,9 @@ import { attempt, type States, stateBlock } from "./auditing.ts";
 import { type Reading, readTokens } from "./chain/audit.ts";
 import type { Doubt } from "./doubts.ts";
 import type { TokenId, TokenState } from "./model.ts";
-import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
 import { witnesses } from "./unvouched.ts";
-import { wordOfBlocks } from "./vouching.ts";
+import { isElsewhere } from "./vouching.ts";
 
 /**
  * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
@@ -55,9 +54,8 @@ function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]>
 
 /** Of all that answer, one has another block in place of one of ours. */
 async function isDenied(agent: Agent, signal: AbortSignal): Promise<boolean> {
-  const held = trail(agent.ledger);
-  const words = witnesses(agent).map(({ name }) => wordOfBlocks(agent.rpc, name, held, signal));
-  return (await Promise.all(words)).includes("otherwise");
+  const words = witnesses(agent).map(({ name }) => isElsewhere(agent, name, signal));
+  return (await Promise.all(words)).includes(true);
 }
 
 /** One that is down is no witness, and a removal that is due does not wait for it to come back. */

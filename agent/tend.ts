@@ -140,7 +140,7 @@ async function reconcileInterface(agent: Agent): Promise<Ensured> {
     const { registry } = agent.ledger;
     const head = tipOf(trail(agent.ledger)).number;
     const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map(), firsts: new Map() };
-    const role = roleAsVouched(agent, self.token.id, duty(moment, self.token).role, agent.topology.role);
+    const role = roleAsVouched(agent, self.token.id, duty(moment, self.token).role);
     agent.topology = { ...agent.topology, role };
   }
   const isGateway = agent.topology.role === "gateway";

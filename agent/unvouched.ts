@@ -4,18 +4,27 @@
  */
 import type { Agent, Parts } from "./agent.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
-import { rowsIn } from "./doubts.ts";
-import { type Admitted, parseTokenId, ROLES, type Role, type TokenId } from "./model.ts";
+import { rowsIn, unproven } from "./doubts.ts";
+import { type Admitted, endpointText, parseEndpoint, parseTokenId, ROLES, type Role, type TokenId } from "./model.ts";
 import { token } from "./registry/registry.ts";
+import { unwitnessedLimit } from "./witness.ts";
 
 export interface Unvouched {
   /** Since when nobody has vouched for it (steady time). */
   readonly sinceMs: number;
+  /** Our newest block when it was touched or last denied: whoever vouches for it must have come so far. */
+  readonly sinceBlock: number;
   /** An upstream tells otherwise: time alone does not let it in. */
   readonly isDisputed: boolean;
-  /** An upstream whose fork tells it to be out: its peer goes until two tell otherwise. */
-  readonly deniedBy: string | undefined;
+  /** And so it has no peer, though it had one. */
+  readonly isDenied: boolean;
+  /** It is in, for nobody else could be asked; it is asked about all the same once somebody can be. */
+  readonly isBelieved: boolean;
+  /** What it was to others before: until somebody vouches for it, it is no more. */
+  readonly was: Duty | undefined;
 }
+
+type Duty = Pick<Admitted, "role" | "endpoint">;
 
 /**
  * A first history longer than this is not asked about token by token, but for nodes and gateways: its fold is the audit's to
@@ -26,29 +35,53 @@ const MANY = 400;
 /** What was said of these tokens is one upstream's word until somebody vouches for it. */
 export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   if (agent.rpc.upstreams().length < 2) return;
-  const unvouched = { sinceMs: agent.now().steadyMs, isDisputed: false, deniedBy: undefined };
   const { unvouched: all, isSettled } = agent;
-  const isAsked = (id: TokenId) => isSettled || all.size < MANY || all.has(id) || isNode(agent, id);
-  for (const id of ids) if (isAsked(id)) all.set(id, unvouched);
+  for (const id of ids) {
+    const before = all.get(id);
+    const isAsked = isSettled || all.size < MANY || before !== undefined || isNode(agent, id);
+    // What the chain that we follow tells anew settles nothing of what another one denies; a history read again does.
+    if (!isAsked || (isSettled && before?.isDenied)) continue;
+    const was = before !== undefined && !before.isBelieved ? before.was : dutyOf(agent, id);
+    all.set(id, { ...at(agent), isDisputed: false, isDenied: false, isBelieved: false, was });
+  }
 }
 
-/** By the fork of an upstream that we do not follow. */
-export function deny(agent: Agent, ids: Iterable<TokenId>, deniedBy: string): void {
-  const denied = { sinceMs: agent.now().steadyMs, isDisputed: true, deniedBy };
-  for (const id of ids) agent.unvouched.set(id, denied);
+/**
+ * Takes their peers from as many of these tokens as one upstream's word may take: not the same number anew every ten minutes.
+ * @returns those
+ */
+export function deny(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] {
+  const already = [...agent.unvouched.values()].filter(({ isDenied }) => isDenied).length;
+  const room = unwitnessedLimit(agent.running.size + already) - already;
+  const beyond = new Set(unproven(agent, ids));
+  const denied = ids.filter((id) => !beyond.has(id)).slice(0, Math.max(0, room));
+  for (const id of denied) {
+    const { was = dutyOf(agent, id) } = agent.unvouched.get(id) ?? {};
+    agent.unvouched.set(id, { ...at(agent), isDisputed: true, isDenied: true, isBelieved: false, was });
+  }
+  return denied;
+}
+
+/** An upstream tells otherwise than our newest block. */
+export function dispute(agent: Agent, id: TokenId, before: Unvouched): void {
+  agent.unvouched.set(id, { ...before, sinceBlock: at(agent).sinceBlock, isDisputed: true });
+}
+
+function at({ now, ledger }: Agent): Pick<Unvouched, "sinceMs" | "sinceBlock"> {
+  return { sinceMs: now().steadyMs, sinceBlock: (ledger.unfinal.at(-1)?.block ?? ledger.final).number };
 }
 
 const isNode = ({ ledger }: Pick<Agent, "ledger">, id: TokenId) =>
   (token(ledger.registry, id)?.role ?? "member") !== "member";
 
-/**
- * Whether nobody need vouch for the token any more. Where fewer than two upstreams are left, whoever is left is believed: a
- * node with one upstream works. What is disputed must be settled; and at a start nobody knows yet who is left.
- */
-export function mayBelieve(agent: Agent, id: TokenId): boolean {
-  const { unvouched, headSeenMs } = agent;
-  const waiting = unvouched.get(id);
-  return waiting === undefined || (!waiting.isDisputed && headSeenMs !== undefined && witnesses(agent).length < 2);
+function dutyOf({ roster: { self }, nodes, topology }: Agent, id: TokenId): Duty | undefined {
+  if (self.kind === "found" && self.token.id === id) return { role: topology.role, endpoint: undefined };
+  return nodes.get(id);
+}
+
+/** Whether nobody need vouch for the token any more. */
+export function mayBelieve({ unvouched }: Pick<Agent, "unvouched">, id: TokenId): boolean {
+  return unvouched.get(id)?.isBelieved !== false;
 }
 
 /**
@@ -56,15 +89,15 @@ export function mayBelieve(agent: Agent, id: TokenId): boolean {
  * endpoint is one upstream's word like a key; whatever takes these away acts at once.
  */
 export function asVouched(agent: Agent, admitted: Admitted): Admitted {
-  const { tokenId } = admitted;
+  const { tokenId, endpoint } = admitted;
   if (mayBelieve(agent, tokenId)) return admitted;
-  const before = agent.nodes.get(tokenId);
-  const role = roleAsVouched(agent, tokenId, admitted.role, before?.role ?? "member");
-  return { ...admitted, role, endpoint: admitted.endpoint && before?.endpoint };
+  const role = roleAsVouched(agent, tokenId, admitted.role);
+  return { ...admitted, role, endpoint: endpoint && agent.unvouched.get(tokenId)?.was?.endpoint };
 }
 
-export function roleAsVouched(agent: Agent, id: TokenId, now: Role, before: Role): Role {
-  return mayBelieve(agent, id) || ROLES.indexOf(now) < ROLES.indexOf(before) ? now : before;
+export function roleAsVouched({ unvouched }: Pick<Agent, "unvouched">, id: TokenId, now: Role): Role {
+  const was = unvouched.get(id)?.was?.role ?? "member";
+  return mayBelieve({ unvouched }, id) || ROLES.indexOf(now) < ROLES.indexOf(was) ? now : was;
 }
 
 /** The upstreams whose word counts. One that is behind may yet come to a block of ours and have another one there. */
@@ -74,7 +107,12 @@ export function witnesses({ rpc }: Pick<Agent, "rpc">): UpstreamStatus[] {
 
 /** Somebody waits who has not been asked about in vain, and has come no later than `untilMs`. */
 export function isPressing({ unvouched }: Pick<Agent, "unvouched">, untilMs = Number.POSITIVE_INFINITY): boolean {
-  return [...unvouched.values()].some(({ isDisputed, sinceMs }) => !isDisputed && sinceMs <= untilMs);
+  return [...unvouched.values()].some((waiting) => isOpen(waiting) && waiting.sinceMs <= untilMs);
+}
+
+/** Neither disputed nor in. */
+export function isOpen({ isDisputed, isBelieved }: Unvouched): boolean {
+  return !isDisputed && !isBelieved;
 }
 
 /** Tokens of which two upstreams tell differently. */
@@ -90,7 +128,11 @@ export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Reco
   const isOut = (id: TokenId) => placed.get(id)?.key !== token(ledger.registry, id)?.claim?.key;
   const rows = [...unvouched]
     .filter(([id]) => isOut(id) || isNode({ ledger }, id))
-    .map(([id, { isDisputed }]) => [String(id), isDisputed]);
+    .map(([id, { isDisputed, isDenied, sinceBlock, was }]) => {
+      const endpoint = was?.endpoint === undefined ? "" : endpointText(was.endpoint);
+      return [String(id), isDisputed, isDenied, sinceBlock, was?.role ?? "", endpoint];
+    })
+    .sort(([a = ""], [b = ""]) => (a < b ? -1 : 1));
   const text = rows.length === 0 ? "" : JSON.stringify(rows);
   return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
 }
@@ -98,9 +140,11 @@ export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Reco
 /** As the agent before us left it. */
 export function unvouchedBefore({ store, now }: Pick<Parts, "store" | "now">): Map<TokenId, Unvouched> {
   const sinceMs = now().steadyMs;
-  const entries = rowsIn(store.note(NOTE)).flatMap(([text, isDisputed]): [TokenId, Unvouched][] => {
-    const id = parseTokenId(String(text));
-    return id === undefined ? [] : [[id, { sinceMs, isDisputed: isDisputed === true, deniedBy: undefined }]];
+  const entries = rowsIn(store.note(NOTE)).flatMap((row): [TokenId, Unvouched][] => {
+    const [id, role] = [parseTokenId(String(row[0])), ROLES.find((one) => one === row[4])];
+    const was = role && { role, endpoint: parseEndpoint(String(row[5])) };
+    const [isDisputed, isDenied, sinceBlock] = [row[1] === true, row[2] === true, Number(row[3] ?? 0)];
+    return id === undefined ? [] : [[id, { sinceMs, sinceBlock, isDisputed, isDenied, isBelieved: false, was }]];
   });
   return new Map(entries);
 }

@@ -4,13 +4,13 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
-import { isRival } from "./chain/rivals.ts";
-import { type Rpc, RpcError } from "./chain/rpc.ts";
+import { type Place, placeOf } from "./chain/rivals.ts";
+import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
-import type { Token, TokenId, Trail } from "./model.ts";
-import { trail } from "./registry/ledger.ts";
+import type { BlockRef, Token, TokenId } from "./model.ts";
+import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { isPressing, mayBelieve, witnesses } from "./unvouched.ts";
+import { deny, dispute, isOpen, isPressing, type Unvouched, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once. */
 const BATCH = 100;
@@ -45,104 +45,157 @@ export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: numb
 }
 
 async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
-  let vouched: readonly TokenId[];
+  let changed: readonly TokenId[];
   do {
-    vouched = await vouchedNow(agent, signal);
-    for (const id of vouched) agent.unvouched.delete(id);
-    if (vouched.length > 0) await settle(agent, vouched, seenMs);
+    changed = await decidedNow(agent, signal);
+    if (changed.length > 0) await settle(agent, changed, seenMs);
     // What this node may be itself shows on the interface.
-    if (vouched.some((id) => isSelf(agent, id))) agent.tend.nudge();
-  } while (vouched.length === BATCH);
+    if (changed.some((id) => isSelf(agent, id))) agent.tend.nudge();
+  } while (changed.length === BATCH);
 }
 
 const isSelf = ({ roster: { self } }: Agent, id: TokenId) => self.kind === "found" && self.token.id === id;
 
-/** Of the next who wait; what is disputed among them is noted. */
-async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
-  const { registry } = agent.ledger;
+/** Of the next who wait: who may be in now, and who may not any more. */
+async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
+  const { unvouched } = agent;
   // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
-  for (const id of agent.unvouched.keys()) if (!token(registry, id)?.active) agent.unvouched.delete(id);
-  const order = [...agent.unvouched].sort(([, a], [, b]) => Number(a.isDisputed) - Number(b.isDisputed));
-  const next = order.slice(0, BATCH);
-  const others = witnesses(agent);
-  const believed = next.filter(([id]) => mayBelieve(agent, id)).map(([id]) => id);
-  const asked = next.filter(([id]) => !believed.includes(id));
-  const ids = asked.map(([id]) => id);
+  for (const id of unvouched.keys()) if (!token(agent.ledger.registry, id)?.active) unvouched.delete(id);
+  const order = [...unvouched].sort(([, a], [, b]) => Number(isOpen(b)) - Number(isOpen(a)));
+  const asked = order.slice(0, BATCH);
   // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
   const quorum = Math.min(2, agent.rpc.upstreams().length);
-  if (ids.length === 0 || others.length < quorum) return believed;
-  const wordsOn = await wordsOf(agent, ids, registry, signal);
-  const overdueMs = agent.now().steadyMs - PATIENCE_MS;
-  const vouched = asked.flatMap(([id, before]) => {
+  if (asked.length === 0) return [];
+  if (witnesses(agent).length < quorum) return asked.flatMap(([id, waiting]) => believed(agent, id, waiting));
+  const ids = asked.map(([id]) => id);
+  const wordsOn = await wordsOf(agent, ids, signal);
+  const denied: TokenId[] = [];
+  const decided = asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
-    if (agent.unvouched.get(id) !== before) return [];
+    if (unvouched.get(id) !== before) return [];
+    unvouched.delete(id);
     const said = wordsOn(id);
-    if (said.filter((word) => word === "so").length >= quorum) return id;
-    if (!said.includes("otherwise")) {
-      // Whoever denied it must have come round: that it does not answer takes nothing back.
-      const isOpen = before.isDisputed && said.includes("unheard");
-      return before.sinceMs <= overdueMs && !isOpen ? id : [];
+    if (said.filter((word) => word === "so").length >= quorum) return before.isBelieved ? [] : id;
+    // Whoever was asked in vain is asked again after the others.
+    unvouched.set(id, before);
+    if (said.includes("otherwise")) {
+      if (before.isBelieved) denied.push(id);
+      else dispute(agent, id, before);
+      if (isOpen(before)) agent.audit.nudge();
+      return [];
     }
-    if (!before.isDisputed) agent.audit.nudge();
-    agent.unvouched.set(id, { ...before, isDisputed: true });
-    return [];
+    const isAwaited =
+      said.includes("behind") || (before.isDisputed && (said.includes("stuck") || said.includes("unheard")));
+    if (isAwaited || !isOverdue(agent, before)) return [];
+    if (said.includes("stuck") || said.includes("unheard")) return believed(agent, id, before);
+    unvouched.delete(id);
+    return before.isBelieved ? [] : id;
   });
-  return [...believed, ...vouched];
+  return [...decided, ...deny(agent, denied)];
 }
 
-export type Word = "so" | "otherwise" | "behind" | "unheard";
+/**
+ * Where nobody else can be asked, whoever is left is believed after a while, for a node with one upstream works; and a start is
+ * not held up by one that is down.
+ */
+function believed(agent: Agent, id: TokenId, waiting: Unvouched): readonly TokenId[] {
+  if (!isOpen(waiting) || (agent.isCaughtUp && !isOverdue(agent, waiting))) return [];
+  agent.unvouched.set(id, { ...waiting, isBelieved: true });
+  return [id];
+}
 
-/** What each upstream says of the tokens after our newest block, whose registry this is. */
+function isOverdue({ now }: Agent, { sinceMs }: Unvouched): boolean {
+  return sinceMs <= now().steadyMs - PATIENCE_MS;
+}
+
+/**
+ * `behind`: on our chain as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest
+ * block, and does not tell its state.
+ */
+export type Word = "so" | "otherwise" | "behind" | "stuck" | "mute" | "unheard";
+
+/** What each upstream says of the tokens after our newest block, or after one since which they have waited. */
 export async function wordsOf(
   agent: Agent,
   ids: readonly TokenId[],
-  registry: Registry,
   signal: AbortSignal,
 ): Promise<(id: TokenId) => readonly Word[]> {
-  const held = trail(agent.ledger);
   const haste = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
   const unheard = () => {
     signal.throwIfAborted();
     return (): Word => "unheard";
   };
+  const { ledger } = agent;
   const words = await Promise.all(
-    witnesses(agent).map(({ name }) => wordOf(agent, name, ids, registry, held, haste).catch(unheard)),
+    witnesses(agent).map(({ name }) => wordOf(agent, ledger, name, ids, haste).catch(unheard)),
   );
   return (id) => words.map((word) => word(id));
 }
 
-/** What an upstream says of the tokens after the tip of `held`, whose registry this is. */
 async function wordOf(
+  agent: Agent,
+  ledger: Ledger,
+  name: string,
+  ids: readonly TokenId[],
+  signal: AbortSignal,
+): Promise<(id: TokenId) => Word> {
+  const held = trail(ledger);
+  const said = await readWords(agent, name, ids, { block: tipOf(held), registry: ledger.registry }, signal);
+  if (said.size === ids.length) return (id) => said.get(id) ?? "unheard";
+  const place = await placeOf(agent.rpc, name, held, signal);
+  const last = place.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
+  if (last !== undefined) {
+    const hasCome = (id: TokenId) => last.block.number >= (agent.unvouched.get(id)?.sinceBlock ?? tipOf(held).number);
+    const open = ids.filter((id) => !said.has(id) && hasCome(id));
+    for (const [id, word] of await readWords(agent, name, open, last, signal)) said.set(id, word);
+  }
+  const untold = wordOfPlace(agent, place);
+  return (id) => said.get(id) ?? untold;
+}
+
+/** Whether the contract's state has the tokens, their roles and their endpoints as the registry of that very block does. */
+async function readWords(
   { rpc, settings: { contract } }: Agent,
   name: string,
   ids: readonly TokenId[],
-  registry: Registry,
-  held: Trail,
+  { block, registry }: { readonly block: BlockRef; readonly registry: Registry },
   signal: AbortSignal,
-): Promise<(id: TokenId) => Word> {
-  const tip = tipOf(held);
-  const states = await readTokens(rpc, contract, ids, tip, signal, { only: name });
-  const others = compare({ get: (id) => token(registry, id) }, states, tip, true);
-  const otherwise = new Set(others.map(({ tokenId }) => tokenId));
-  const said = [...states.keys()].flatMap((id) => token(registry, id) ?? []).filter(hasDuty);
-  const duties = await dutiesAgree(rpc, contract, said, tip, signal, { only: name });
-  for (const { id } of said) {
-    if (duties.get(id) === false) otherwise.add(id);
-    else if (!duties.has(id)) states.delete(id);
+): Promise<Map<TokenId, Word>> {
+  if (ids.length === 0) return new Map();
+  const reading = { only: name };
+  const states = await readTokens(rpc, contract, ids, block, signal, reading);
+  const words = new Map([...states.keys()].map((id): [TokenId, Word] => [id, "so"]));
+  for (const { tokenId } of compare({ get: (id) => token(registry, id) }, states, block, true)) {
+    words.set(tokenId, "otherwise");
   }
-  const untold = states.size < ids.length ? await wordOfBlocks(rpc, name, held, signal) : "unheard";
-  return (id) => (otherwise.has(id) ? "otherwise" : states.has(id) ? "so" : untold);
+  const said = [...states.keys()].flatMap((id) => token(registry, id) ?? []).filter(hasDuty);
+  const duties = await dutiesAgree(rpc, contract, said, block, signal, reading);
+  for (const { id } of said) {
+    if (duties.get(id) === false) words.set(id, "otherwise");
+    else if (!duties.has(id) && words.get(id) === "so") words.delete(id);
+  }
+  return words;
 }
 
 /** Of which a log has told what it is to others; what settings say needs no witness. */
 const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpointAt !== undefined;
 
-/** `otherwise` where it has another block in place of one of ours; whoever is only behind denies nothing yet. */
-export async function wordOfBlocks(rpc: Rpc, name: string, held: Trail, signal: AbortSignal): Promise<Word> {
+/** Whoever is only behind denies nothing yet. */
+function wordOfPlace({ now }: Agent, { kind, head }: Place): Word {
+  if (kind === "elsewhere") return "otherwise";
+  if (kind === "level") return "mute";
+  return now().wallMs / 1000 - head.timestamp > STALE_SECONDS ? "stuck" : "behind";
+}
+
+/** As for our own head: DESIGN section 5, "Freshness". */
+const STALE_SECONDS = 45;
+
+/** Whether an upstream has another block in place of one of ours, as far as it tells. */
+export async function isElsewhere(agent: Agent, name: string, signal: AbortSignal): Promise<boolean> {
   try {
-    return (await isRival(rpc, name, held, signal)) ? "otherwise" : "behind";
+    return (await placeOf(agent.rpc, name, trail(agent.ledger), signal)).kind === "elsewhere";
   } catch {
     signal.throwIfAborted();
-    return "unheard";
+    return false;
   }
 }

@@ -60,7 +60,7 @@ export async function* follow(
 async function* poll(walk: Walk): AsyncGenerator<Advance> {
   const { rpc, options, follower } = walk;
   yield* begun(walk);
-  let target = await newHead(rpc, walk.trail, follower.heads, options.signal);
+  let target = await newHead(rpc, walk.trail, follower.heads, options);
   seen(walk);
   if (target !== undefined && isFar(walk.trail, target)) {
     yield* settled(walk, target);

@@ -8,7 +8,7 @@ import { blockByNumber, headOf } from "./questions.ts";
 import { rivals } from "./rivals.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
 import type { Choice, Rpc } from "./rpc.ts";
-import { tipOf } from "./walk.ts";
+import { type FollowOptions, tipOf } from "./walk.ts";
 
 /** One upstream's head, and how it is reached from what we hold. */
 export interface Look {
@@ -33,6 +33,8 @@ export interface Heads {
   outvoted: number;
 }
 
+type Asking = Pick<FollowOptions, "signal" | "wallMs">;
+
 /** A fork that an upstream denies is followed once it is this much longer than what that upstream has. */
 const OUTGROWN = 3;
 /** A fork below our height is a lagging upstream's, until it was told this often in a row (a chain that was set back). */
@@ -41,14 +43,17 @@ const SHORTER_POLLS = 3;
 const REFUTED_POLLS = 30;
 /** What was told last may be some seconds old: so often in a row, before most upstreams are asked whether they are elsewhere. */
 const OUTVOTED_POLLS = 5;
+/** An upstream whose head is older than another's by this much has stalled: it has no vote. DESIGN section 5, "Freshness". */
+const STALLED_SECONDS = 45;
 
 /**
  * The head to go to, or undefined where there is nothing new.
  * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits
  */
-export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
+export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, asking: Asking): Promise<Target | undefined> {
+  const { signal } = asking;
   const tip = tipOf(trail);
-  const majority = await ofMost(rpc, trail, heads, signal);
+  const majority = await ofMost(rpc, trail, heads, asking);
   if (majority !== undefined) return followed(heads, majority);
   const first = await look(rpc, trail, {}, signal);
   if (first.route.kind === "same") heads.head = first.head;
@@ -56,7 +61,7 @@ export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, signal: Abor
   const second =
     witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
   signal.throwIfAborted();
-  const chosen = await unlessOutnumbered(rpc, trail, preferred(first, second, tip), [first, second], signal);
+  const chosen = await unlessOutnumbered(rpc, trail, preferred(first, second, tip), [first, second], asking);
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
   heads.refuted = isRefuted && chosen === undefined ? heads.refuted + 1 : 0;
   if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
@@ -86,17 +91,15 @@ function followed(heads: Heads, target: Target): Target {
 // --- of three upstreams or more, what most of them have is the chain ----------------------------------------------------
 
 /** The chain that most have in place of ours, as they say once more. */
-async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, signal: AbortSignal): Promise<Target | undefined> {
+async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: Asking): Promise<Target | undefined> {
   const tip = tipOf(trail);
-  const healthy = rpc.upstreams().filter((upstream) => upstream.healthy);
   const others = rivals(rpc, trail);
-  if (areMost(others.length, rpc)) heads.outvoted++;
-  // Whoever is ahead of us will be on our chain or not when we have come so far.
-  else if (!healthy.some(({ headBlock = 0 }) => headBlock > tip.number)) heads.outvoted = 0;
+  heads.outvoted = areMost(others.length, rpc) ? heads.outvoted + 1 : 0;
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
   const looks = await Promise.all(others.map((only) => look(rpc, trail, { only }, signal).catch(() => undefined)));
-  const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) ? seen : []));
+  const isFresh = isVoice(heads.head, wallMs());
+  const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) && isFresh(seen) ? seen : []));
   const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
   const root = longest?.route.run[0];
   const hasRoot = ({ upstream }: Look) => root && headersOf(rpc, upstream, signal).holds(root);
@@ -112,20 +115,35 @@ async function unlessOutnumbered(
   trail: Trail,
   wanted: Target | undefined,
   looks: readonly (Look | undefined)[],
-  signal: AbortSignal,
+  { signal, wallMs }: Asking,
 ): Promise<Target | undefined> {
   const tip = tipOf(trail);
-  const isOurs = (seen: Look | undefined) =>
-    seen !== undefined && seen.route.kind !== "failed" && (!isTarget(seen) || isForward(seen, tip));
-  const denier = looks.find((seen) => seen !== wanted);
-  if (wanted === undefined || isForward(wanted, tip) || denier === undefined || !isOurs(denier)) return wanted;
+  if (wanted === undefined || isForward(wanted, tip)) return wanted;
+  const isFresh = isVoice(wanted.head, wallMs());
+  // Whoever has not come to where the fork begins says nothing about it.
+  const isOurs = (seen: Look) =>
+    seen.route.kind !== "failed" &&
+    seen.head.number > wanted.route.from.number &&
+    (!isTarget(seen) || isForward(seen, tip)) &&
+    isFresh(seen);
+  const denier = looks.find((seen) => seen !== undefined && seen !== wanted);
+  if (denier !== undefined && !isOurs(denier)) return wanted;
+  // Whoever does not answer in a moment is no voice for the fork.
   const left = rpc.upstreams().filter(({ name, healthy }) => healthy && !looks.some((seen) => seen?.upstream === name));
   const rest = await Promise.all(
     left.map(({ name }) => look(rpc, trail, { only: name }, signal).catch(() => undefined)),
   );
   signal.throwIfAborted();
-  if (!areMost([denier, ...rest].filter(isOurs).length, rpc)) return wanted;
-  return isTarget(denier) ? denier : undefined;
+  const silent = rest.filter((seen) => seen === undefined).length;
+  const ours = [denier, ...rest].filter((seen) => seen !== undefined && isOurs(seen)).length;
+  if (!areMost(silent + ours, rpc)) return wanted;
+  return denier !== undefined && isTarget(denier) ? denier : undefined;
+}
+
+/** Whether a head is no older than another by more than a stalled upstream's; our own clock bounds what that one claims. */
+function isVoice(other: Block | undefined, wallMs: number): (seen: Look) => boolean {
+  const seconds = Math.min(other?.timestamp ?? 0, wallMs / 1000);
+  return ({ head }) => head.timestamp >= seconds - STALLED_SECONDS;
 }
 
 /** Of two, one is no majority. */

@@ -758,6 +758,41 @@ describe("of three upstreams, two", () => {
     expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.heads.get("one")?.hash);
   });
 
+  it.each([1, 2])("are followed where the fork stays %i blocks behind them", async (lag) => {
+    const chain = new DrawnChain("liar", "one", "two");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11", "liar").draw(`a10-a11-7-a12..a${11 + lag}`, "one", "two");
+    await watcher.poll();
+    await going(watcher, 10, (number) => {
+      chain.draw(`b${number - 1}-b${number}`, "liar").draw(`a${number + lag - 1}-a${number + lag}`, "one", "two");
+    });
+    expect(watcher.told.words).toEqual(chain.truth("one"));
+  });
+
+  it("are not left for a longer fork because one of them fails for a moment", async () => {
+    const down: Whim = () => {
+      throw new Down();
+    };
+    const chain = new DrawnChain("liar", "one", "two");
+    const watcher = await followed(chain);
+    chain.whims.set("liar", down);
+    chain.draw("a10-a11", "one", "two");
+    expect(await watcher.poll()).toBe("a11");
+    chain.whims.delete("liar");
+    chain.draw("a10-b11..b14", "liar");
+    chain.whims.set("one", down);
+    expect(await watcher.poll()).toBe("");
+  });
+
+  it("of which one has not come so far and the other has ended are left for the third", async () => {
+    const chain = new DrawnChain("ended", "frozen", "honest");
+    const watcher = await followed(chain);
+    chain.draw("a10-b11", "ended").draw("a10-a11", "honest");
+    expect(await watcher.poll()).toBe("b11");
+    await going(watcher, 10, (number) => chain.draw(`a${number - 1}-a${number}`, "honest"));
+    expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.heads.get("honest")?.hash);
+  });
+
   /** Whose chain each of them is on from block 11 on, the one that is followed first. */
   it.each<[string, Readonly<Record<string, string>>]>([
     ["that have two forks are no majority", { liar: "b", one: "c", two: "a" }],

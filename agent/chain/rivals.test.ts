@@ -18,10 +18,15 @@ function upstreams(drawing: string): () => UpstreamStatus[] {
     drawing.split(" ").map((told) => {
       const [name = "", head = "-"] = told.replace("!", "").split(":");
       const isTold = head !== "-";
+      const parent = `${Number.parseInt(head, 10) - 1}${head.at(-1)}`;
       return {
         ...{ name, healthy: !told.endsWith("!"), latencyMs: 1, requests: 1, errors: {} as never, inFlight: 0 },
         headBlock: isTold ? Number.parseInt(head, 10) : undefined,
-        ...{ headHash: isTold ? hash(head) : undefined, fault: undefined },
+        ...{
+          headHash: isTold ? hash(head) : undefined,
+          headParent: isTold ? hash(parent) : undefined,
+          fault: undefined,
+        },
       };
     });
 }
@@ -30,7 +35,9 @@ describe("rivals, by the heads that were told last", () => {
   it.each([
     ["whoever has our tip is none", "4a 5a 6a", "A:6a B:6a", ""],
     ["whoever is behind on our chain is none", "4a 5a 6a", "A:6a B:5a", ""],
-    ["whoever is ahead of us is none yet", "4a 5a 6a", "A:6a B:7b", ""],
+    ["whoever is a block ahead on our chain is none", "4a 5a 6a", "A:6a B:7a", ""],
+    ["whoever is a block ahead on a chain of its own is one", "4a 5a 6a", "A:6a B:7b", "B"],
+    ["whoever is further ahead may be one", "4a 5a 6a", "A:6a B:8a", "B"],
     ["whoever stands below what is final here is none", "4a 5a 6a", "A:6a B:3b", ""],
     ["whoever has another block in place of ours is one", "4a 5a 6a", "A:6a B:6b", "B"],
     ["so is one that is behind on a chain of its own", "4a 5a 6a", "A:6a B:5b C:6c", "B C"],

@@ -1,50 +1,66 @@
 /** Upstreams that are on another fork than the one that we follow, and what that fork tells. */
-import type { AccessEvent, Address, BlockRef, Trail } from "../model.ts";
+import type { AccessEvent, Address, Block, BlockRef, Trail } from "../model.ts";
 import { decodeLogs, TOPICS } from "./events.ts";
 import { blockByNumber, headOf, logs } from "./questions.ts";
 import { type AskRange, readRanges } from "./ranges.ts";
 import type { Reach } from "./reach.ts";
 import { isBlock } from "./route.ts";
-import type { Rpc } from "./rpc.ts";
+import type { Rpc, UpstreamStatus } from "./rpc.ts";
 import { tipOf } from "./walk.ts";
 
-/** Of the heads that were told last, those that are another block in place of one of ours; nobody is asked. */
-export function rivals(rpc: Pick<Rpc, "upstreams">, { unfinal }: Trail): string[] {
+/**
+ * By the heads that were told last, whoever is on another fork, or may be: further ahead than one block. Nobody is asked, and
+ * an only upstream has no rival.
+ */
+export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
   const told = rpc.upstreams().filter(({ healthy }) => healthy);
-  if (told.length < 2) return [];
-  return told.flatMap(({ name, headBlock, headHash }) => {
-    const ours = unfinal.find(({ number }) => number === headBlock);
-    return ours !== undefined && headHash !== undefined && headHash !== ours.hash ? name : [];
-  });
+  const tip = tipOf(trail);
+  const isElsewhere = ({ headBlock = -1, headHash, headParent }: UpstreamStatus) => {
+    if (headBlock === tip.number + 1 && headParent !== undefined) return headParent !== tip.hash;
+    if (headBlock > tip.number) return true;
+    const ours = trail.unfinal.find(({ number }) => number === headBlock);
+    return ours !== undefined && headHash !== undefined && headHash !== ours.hash;
+  };
+  return told.length < 2 ? [] : told.filter(isElsewhere).map(({ name }) => name);
 }
 
-/** Whether it has another block where it has come to one of ours; whoever is only behind has none. @throws as `ask` does */
-export async function isRival(rpc: Rpc, name: string, trail: Trail, signal: AbortSignal): Promise<boolean> {
+/** Where an upstream is that we do not follow; `level`: it has our newest block. */
+export interface Place {
+  readonly kind: "elsewhere" | "behind" | "level";
+  readonly head: Block;
+}
+
+/** @throws as `ask` does */
+export async function placeOf(rpc: Rpc, name: string, trail: Trail, signal: AbortSignal): Promise<Place> {
   const choice = { only: name, signal };
   const tip = tipOf(trail);
   const { value: head } = await rpc.ask(headOf("latest"), choice);
-  const theirs = head.number <= tip.number ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
+  const isBelow = head.number < tip.number;
+  const theirs = isBelow ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
   const ours = trail.unfinal.find(({ number }) => number === theirs.number);
-  return ours !== undefined && ours.hash !== theirs.hash;
+  if (ours !== undefined && ours.hash !== theirs.hash) return { kind: "elsewhere", head };
+  return { kind: isBelow ? "behind" : "level", head };
 }
 
-/** One upstream's chain above our final block, whether or not it is ours. */
 export interface Fork {
   readonly head: BlockRef;
+  /** Above our final block. */
   readonly events: readonly AccessEvent[];
 }
 
-/** Undefined where it has another final block than we: then nothing fits. @throws as `ask` does */
+/** Undefined where it is on our chain after all, or has another final block than we: then nothing fits. @throws as `ask` does */
 export async function forkOf(
   rpc: Rpc,
   address: Address,
   name: string,
-  { final }: Trail,
+  trail: Trail,
   reach: Reach,
   signal: AbortSignal,
 ): Promise<Fork | undefined> {
+  const { final } = trail;
   const choice = { only: name, signal };
-  const { value: head } = await rpc.ask(headOf("latest"), choice);
+  const { kind, head } = await placeOf(rpc, name, trail, signal);
+  if (kind !== "elsewhere") return undefined;
   if (!isBlock((await rpc.ask(blockByNumber(final.number), choice)).value, final)) return undefined;
   const ask: AskRange = (fromBlock, toBlock) => rpc.ask(logs({ address, topics: TOPICS, fromBlock, toBlock }), choice);
   const events: AccessEvent[] = [];

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
-import type { Address, BlockRef, Hash } from "../model.ts";
+import type { Address, Block, Hash } from "../model.ts";
 import type { Pin } from "./identity.ts";
 import { blamesQuestion, type Read, RpcError, Trouble, type TroubleKind } from "./reply.ts";
 import { stoppable, type Upstream, upstream } from "./upstream.ts";
@@ -48,7 +48,7 @@ export interface Question<T> {
   readonly read?: Read;
   readonly parse: (result: unknown) => T;
   /** The chain's head, where the answer tells it. */
-  head?(value: T): BlockRef;
+  head?(value: T): Block;
 }
 
 export interface Answer<T> {
@@ -73,9 +73,10 @@ export interface UpstreamStatus {
   readonly latencyMs: number;
   readonly requests: number;
   readonly errors: Readonly<Record<TroubleKind, number>>;
-  /** The last head that it told: its number, and its hash. */
+  /** The last head that it told: its number, its hash and its parent's. */
   readonly headBlock: number | undefined;
   readonly headHash: Hash | undefined;
+  readonly headParent: Hash | undefined;
   readonly inFlight: number;
   /** Why it is never asked: another chain, another genesis, or no contract. Checked again now and then. */
   readonly fault: Fault | undefined;

@@ -1,7 +1,7 @@
 /** One upstream: its connection, its gate, who it claims to be and how it has done; it looks after itself between questions. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
-import type { BlockRef } from "../model.ts";
+import type { Block } from "../model.ts";
 import { type Gate, gate } from "./gate.ts";
 import { type Identity, identity, type Pin } from "./identity.ts";
 import { headOf, subscribeNewHeads } from "./questions.ts";
@@ -64,7 +64,7 @@ export function upstream(options: UpstreamOptions): Upstream {
   const self: Identity = identity(name, options.expect, options.pin, (question) => twice(question));
   let record = standing.NEWCOMER;
   let requests = 0;
-  let head: BlockRef | undefined;
+  let head: Block | undefined;
   let headAt = Number.NEGATIVE_INFINITY;
   let toldFailing = false;
   let toldFault: Fault["code"] | undefined;
@@ -151,9 +151,9 @@ export function upstream(options: UpstreamOptions): Upstream {
     }
   }
 
-  function learnHead({ number, hash }: BlockRef, sentAt: number): void {
-    const lag = (options.bestHead() ?? number) - number;
-    head = { number, hash };
+  function learnHead(told: Block, sentAt: number): void {
+    const lag = (options.bestHead() ?? told.number) - told.number;
+    head = told;
     headAt = performance.now();
     record = standing.toldHead(record, headAt - sentAt, lag);
   }
@@ -223,6 +223,7 @@ export function upstream(options: UpstreamOptions): Upstream {
       errors: record.errors,
       headBlock: head?.number,
       headHash: head?.hash,
+      headParent: head?.parentHash,
       inFlight: door.inFlight(),
       fault,
     };

@@ -6,6 +6,7 @@ import {
   type BlockRef,
   type Cidr,
   type Endpoint,
+  endpointText,
   overlaps,
   type PrivateKey,
   parseCidr,
@@ -107,8 +108,4 @@ export function primaryGateway(nodes: readonly Admitted[]): TokenId | undefined 
     if (role === "gateway" && (primary === undefined || tokenId < primary)) primary = tokenId;
   }
   return primary;
-}
-
-export function endpointText({ host, port }: Endpoint): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }

@@ -1,13 +1,12 @@
 /** `list` and `show`: the tokens of the contract, what each of them gets and why not. */
 import { Command, Option } from "commander";
 import { getAddress as checksummed } from "ethers/address";
-import { type Address, parseAddress, parseTokenId, type Refusal, type Token } from "../model.ts";
+import { type Address, endpointText, parseAddress, parseTokenId, type Refusal, type Token } from "../model.ts";
 import { token, tokens } from "../registry/registry.ts";
 import { type ChainView, readChain } from "./chain-view.ts";
 import { writeCsv } from "./csv.ts";
 import { COLUMNS } from "./csv-grants.ts";
 import { EXIT, Failure } from "./failure.ts";
-import { endpointText } from "./member-conf.ts";
 import { print, printJson, shown, table } from "./output.ts";
 import { chainSettings } from "./settings.ts";
 

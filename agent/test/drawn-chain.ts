@@ -100,11 +100,7 @@ export class DrawnChain {
   }
 
   readonly rpc: Rpc = rpcOver(
-    () =>
-      this.#upstreams.map((name) => {
-        const { number: headBlock, hash: headHash } = this.heads.get(name) ?? {};
-        return { name, headBlock, ...(headHash && { headHash }) };
-      }),
+    () => this.#upstreams.map((name) => ({ name, head: this.heads.get(name) })),
     (upstream) => (method, params) => this.#answer({ upstream, method, params }),
     (upstream) => this.suspected.push(upstream),
   );

@@ -2,22 +2,26 @@
 import { parseReply, resultOf, Trouble } from "../chain/reply.ts";
 import { Malformed, type Rpc, RpcError } from "../chain/rpc.ts";
 import { AgentError } from "../errors.ts";
-import type { BlockRef, Hash } from "../model.ts";
+import type { Block } from "../model.ts";
 import type { Backend } from "./scripted-chain.ts";
 
 /** Thrown by a backend that does not answer at all. */
 export class Down extends Error {}
 
+type Head = Pick<Block, "number" | "hash" | "parentHash">;
+interface Told {
+  readonly name: string;
+  /** What it was last heard to tell, in place of what it was asked for last. */
+  readonly headBlock?: number | undefined;
+  readonly head?: Head | undefined;
+}
+
 export function rpcOver(
-  upstreams: () => readonly {
-    readonly name: string;
-    readonly headBlock?: number | undefined;
-    readonly headHash?: Hash;
-  }[],
+  upstreams: () => readonly Told[],
   backendOf: (upstream: string) => Backend,
   suspect: (upstream: string) => void = () => {},
 ): Rpc {
-  const heads = new Map<string, BlockRef>();
+  const heads = new Map<string, Head>();
   const rpc: Rpc = {
     async ask(question, { not, only, signal } = {}) {
       const willing = upstreams().filter(({ name }) => name !== not && (only === undefined || name === only));
@@ -47,15 +51,13 @@ export function rpcOver(
     pin: () => {},
     genesis: () => undefined,
     upstreams: () =>
-      upstreams().map(({ name, headBlock, headHash }) => {
-        const told = heads.get(name);
-        const head =
-          headBlock === undefined || headBlock === told?.number ? told : { number: headBlock, hash: headHash };
-        return {
-          ...{ name, headBlock: head?.number, headHash: head?.hash, healthy: true, latencyMs: 1, requests: 0 },
-          ...{ inFlight: 0, fault: undefined, errors: {} as never },
-        };
-      }),
+      upstreams().map(({ name, headBlock, head = heads.get(name) }) => ({
+        ...{ name, headBlock: headBlock ?? head?.number, healthy: true, latencyMs: 1, requests: 0, inFlight: 0 },
+        // What was told last, where that is the head meant.
+        headHash: headBlock === undefined || headBlock === head?.number ? head?.hash : undefined,
+        headParent: headBlock === undefined || headBlock === head?.number ? head?.parentHash : undefined,
+        ...{ fault: undefined, errors: {} as never },
+      })),
     close: () => {},
   };
   return rpc;

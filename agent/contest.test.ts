@@ -1,0 +1,497 @@
+/** Two forks, and what is believed of either: contested removals, and who waits for somebody to vouch. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, it } from "vitest";
+import { TOPIC } from "./chain/events.ts";
+import { headOf } from "./chain/questions.ts";
+import { heedRivals } from "./contest.ts";
+import type { Cidr } from "./model.ts";
+import { Boot, type BootOptions, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
+import { Down } from "./test/rpc-over.ts";
+import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
+import { type ContractOptions, ScriptedContract, word } from "./test/scripted-contract.ts";
+import { disputed } from "./unvouched.ts";
+import { vouchAdditions, vouchSoon } from "./vouching.ts";
+
+const KEYS = Array.from({ length: 20 }, (_, i) => keyOf(i + 1));
+const [BOB, MALLORY] = [keyOf(60), keyOf(999)];
+let boot: Boot;
+let loops: Promise<void>[] = [];
+afterEach(async () => {
+  await boot?.end();
+  boot = undefined as never;
+  await Promise.all(loops);
+  loops = [];
+});
+
+async function node(upstreams: number, options: BootOptions = {}): Promise<void> {
+  boot = new Boot({ ...options, finalizedDepth: 60 });
+  for (const name of ["other", "third"].slice(0, upstreams - 1)) boot.upstreams.set(name, boot.chain.answer);
+  boot.grant(...KEYS);
+  boot.chain.mine(80);
+  await boot.poll();
+  await boot.until(() => boot.held().length === 20);
+}
+
+/** The node's chain under the same hashes, but for its last block, with a future of its own. */
+function twin(options: ChainOptions & ContractOptions = {}, last: (contract: ScriptedContract) => void = () => {}) {
+  const chain = new ScriptedChain({ finalizedDepth: 60, ...options });
+  const contract = new ScriptedContract(chain, options);
+  contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+  for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
+  contract.mine();
+  chain.mine(boot.chain.head - 1 - chain.head);
+  last(contract);
+  contract.mine();
+  chain.reorg(0);
+  return { chain, contract };
+}
+
+/** Answers so from now on; the head that it tells is remembered as the real upstreams do. */
+function serve(name: string, answer: Backend): void {
+  boot.upstreams.set(name, async (method, params) => {
+    const outcome = await answer(method, params);
+    if (method === "eth_getBlockByNumber" && params[0] === "latest" && "result" in outcome) {
+      boot.heads.set(name, Number((outcome.result as { number: string }).number));
+    }
+    return outcome;
+  });
+}
+
+/** As each upstream's patrol does. */
+async function patrol(): Promise<void> {
+  for (const only of boot.upstreams.keys()) await boot.agent.rpc.ask(headOf("latest"), { only }).catch(() => {});
+}
+
+/** As if it was just limited. */
+async function withoutTheOther(work: () => Promise<unknown>): Promise<void> {
+  const { rpc } = boot.agent;
+  const { upstreams } = rpc;
+  rpc.upstreams = () => upstreams().map((one) => (one.name === "other" ? { ...one, healthy: false } : one));
+  await work();
+  rpc.upstreams = upstreams;
+}
+
+function listen(): void {
+  loops = [heedRivals(boot.agent, boot.signal), vouchAdditions(boot.agent, boot.signal)];
+}
+
+/** `seconds` of polls, one each; a patrol every five. */
+async function during(seconds: number, each: (second: number) => void): Promise<void> {
+  for (let second = 1; second <= seconds; second++) {
+    each(second);
+    if (second % 5 === 0) await patrol();
+    boot.clockMs += 1_000;
+    await boot.poll();
+    await sleep(20);
+  }
+}
+
+/** Tells of nothing above this block. */
+const upTo =
+  (chain: ScriptedChain, top: () => number): Backend =>
+  (method, params) => {
+    const asked = JSON.stringify(params);
+    for (let number = top() + 1; number <= chain.head; number++) {
+      if (asked.includes(chain.hashOf(number))) return { error: { code: -32000, message: "header not found" } };
+    }
+    if (method !== "eth_getBlockByNumber") return chain.answer(method, params);
+    if (params[0] === "latest") return chain.answer(method, [`0x${top().toString(16)}`, false]);
+    return Number(params[0]) > top() ? { result: null } : chain.answer(method, params);
+  };
+
+describe("a fork that is followed and stays behind the chain", () => {
+  it.each([1, 2])("by %i blocks hides no revoke for over ten seconds", async (lag) => {
+    await node(2);
+    const fork = twin().chain;
+    serve("scripted", fork.answer);
+    serve("other", boot.chain.answer);
+    boot.chain.mine(lag);
+    listen();
+    const both = async () => {
+      boot.chain.mine(1);
+      fork.mine(1);
+      boot.clockMs += 2_000;
+      await boot.poll();
+    };
+    for (let i = 0; i < 4; i++) await both();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await patrol();
+    await both();
+    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    expect(boot.agent.follower.heads.tipFrom).toBe("scripted");
+    expect(boot.held()).toHaveLength(19);
+  });
+});
+
+describe("a grant that both upstreams had", () => {
+  it("is no more where one of them comes to have a chain without it", async () => {
+    await node(2);
+    const fork = twin().chain;
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([true]);
+    serve("other", fork.answer);
+    fork.mine(1);
+    listen();
+    await patrol();
+    await boot.poll();
+    await boot.until(() => boot.holds(BOB)[0] === false);
+    expect(boot.held()).toHaveLength(20);
+  });
+});
+
+describe("two of three upstreams that have stalled on a block of their own", () => {
+  it("have no vote any more", async () => {
+    await node(3);
+    const stuck = twin().chain;
+    stuck.mine(1);
+    serve("scripted", stuck.answer);
+    serve("third", stuck.answer);
+    serve("other", boot.chain.answer);
+    await boot.poll();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await during(80, () => boot.chain.mine(1, [], Math.floor((Date.now() + boot.clockMs) / 1000)));
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+    expect(boot.agent.follower.heads.tipFrom).toBe("other");
+    expect(boot.agent.follower.figures.reorgs).toBe(1);
+  });
+});
+
+describe("what is disputed, while the one that denies it is a block behind", () => {
+  it("stays so: a grant on a fork of the followed upstream's own", async () => {
+    await node(2);
+    const liar = twin();
+    liar.contract.grant(ownerOf(50), "mallory", MALLORY);
+    liar.contract.mine();
+    boot.chain.mine(1);
+    let top = boot.chain.head;
+    serve("scripted", liar.chain.answer);
+    serve(
+      "other",
+      upTo(boot.chain, () => top),
+    );
+    await boot.poll();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    expect(boot.holds(MALLORY)).toEqual([false]);
+    // Its provider's next server has not come so far yet.
+    top--;
+    boot.clockMs += 6_000;
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+
+  it("stays so: a revoke that the followed upstream's fork hides", async () => {
+    await node(2);
+    const fork = twin().chain;
+    serve("scripted", fork.answer);
+    let top = boot.chain.head;
+    serve(
+      "other",
+      upTo(boot.chain, () => top),
+    );
+    await boot.poll();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    fork.mine(1);
+    top++;
+    loops = [heedRivals(boot.agent, boot.signal)];
+    await patrol();
+    await boot.poll();
+    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    top -= 2;
+    boot.clockMs += 6_000;
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+  });
+});
+
+describe("a head that one of two upstreams makes up before its time", () => {
+  it("lets nobody in before the next block shows what the other one has there", async () => {
+    await node(2);
+    const liar = twin();
+    liar.contract.grant(ownerOf(50), "mallory", MALLORY);
+    liar.contract.mine();
+    serve("scripted", liar.chain.answer);
+    serve("other", boot.chain.answer);
+    listen();
+    await during(20, () => {});
+    expect(boot.holds(MALLORY)).toEqual([false]);
+    // Its block comes, and another one is there.
+    boot.chain.mine(1);
+    await during(10, () => {});
+    expect(disputed(boot.agent)).toHaveLength(1);
+  });
+});
+
+describe("a fork of the other upstream's own, on which everybody is revoked", () => {
+  it("takes no fifth anew every ten minutes, over a restart", async () => {
+    await node(2);
+    const liar = twin();
+    for (const [i] of KEYS.entries()) liar.contract.revoke(BigInt(i + 2));
+    liar.contract.mine();
+    serve("other", liar.chain.answer);
+    listen();
+    const going = (second: number) => {
+      if (second % 2 !== 0) return;
+      boot.chain.mine(1);
+      liar.chain.mine(Math.max(0, boot.chain.head - liar.chain.head));
+    };
+    await during(20, going);
+    await boot.until(() => boot.held().length < 20);
+    expect(boot.held()).toHaveLength(15);
+    await during(4, going);
+    await boot.restart();
+    await boot.fullPass();
+    boot.clockMs += 11 * 60_000;
+    loops.push(heedRivals(boot.agent, boot.signal));
+    await during(20, going);
+    await sleep(2_500);
+    await during(4, going);
+    await sleep(300);
+    expect(boot.held()).toHaveLength(15);
+  }, 20_000);
+});
+
+describe("a gateway in dispute, or not vouched for yet, over a restart", () => {
+  const OVERLAY = "10.213.0.0/16" as Cidr;
+  const [HOST, MADE_UP] = ["192.0.2.1:51820", "192.0.2.9:51820"];
+  const hexOf = (key: string) => Buffer.from(key).toString("hex");
+  const gateway = async (env = {}) => {
+    boot = new Boot({ env, finalizedDepth: 60 });
+    boot.upstreams.set("other", boot.chain.answer);
+    boot.grant(...KEYS);
+    boot.chain.mine(80);
+    await boot.poll();
+    boot.contract.setRole(2n, 2);
+    boot.contract.setEndpoint(2n, HOST);
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    await boot.fullPass();
+    const peer = boot.device.peers.get(keyOf(1));
+    expect([peer?.allowedIps.includes(OVERLAY), peer?.endpoint]).toEqual([true, HOST]);
+  };
+  const isSo = () => {
+    const peer = boot.device.peers.get(keyOf(1));
+    return [peer?.allowedIps.includes(OVERLAY), peer?.endpoint];
+  };
+
+  it("goes on carrying the overlay, though one of two upstreams alters its new endpoint", async () => {
+    await gateway();
+    serve("scripted", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      if (method !== "eth_getLogs") return outcome;
+      return JSON.parse(JSON.stringify(outcome).replaceAll(hexOf("192.0.2.5:51820"), hexOf(MADE_UP)));
+    });
+    boot.contract.setEndpoint(2n, "192.0.2.5:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(disputed(boot.agent)).toEqual([2n]);
+    expect(isSo()).toEqual([true, HOST]);
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(isSo()).toEqual([true, HOST]);
+  });
+
+  it("goes on carrying the overlay, though nobody could be asked between its new endpoint and a restart", async () => {
+    await gateway();
+    serve("other", (method, params) => {
+      if (method === "eth_call") throw new Down();
+      return boot.chain.answer(method, params);
+    });
+    boot.contract.setEndpoint(2n, "192.0.2.5:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(isSo()).toEqual([true, HOST]);
+    await boot.restart();
+    // And the chain is silent.
+    for (const name of boot.upstreams.keys()) {
+      boot.upstreams.set(name, () => {
+        throw new Down();
+      });
+    }
+    await boot.poll();
+    await boot.fullPass();
+    await boot.fullPass();
+    expect(isSo()[0]).toBe(true);
+  });
+
+  it("stays a peer of a node that nobody can dial", async () => {
+    await gateway({ INBOUND: "off" });
+    serve("scripted", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      if (method !== "eth_getLogs") return outcome;
+      return JSON.parse(JSON.stringify(outcome).replaceAll(hexOf("192.0.2.5:51820"), hexOf(MADE_UP)));
+    });
+    boot.contract.setEndpoint(2n, "192.0.2.5:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(keyOf(1))).toEqual([true]);
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(keyOf(1))).toEqual([true]);
+  });
+
+  it("and this node itself stays one", async () => {
+    await node(2);
+    boot.contract.setRole(1n, 2);
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.agent.topology.role).toBe("gateway");
+    serve("other", (method, params) => {
+      if (method === "eth_call") throw new Down();
+      return boot.chain.answer(method, params);
+    });
+    boot.contract.setEndpoint(1n, "192.0.2.5:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.agent.topology.role).toBe("gateway");
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.agent.topology.role).toBe("gateway");
+  });
+});
+
+describe("a natural reorg of one block, where the other upstream reads no state", () => {
+  it("cuts nobody whose new key was announced before it, and read", async () => {
+    await node(2, { style: "plain" });
+    boot.contract.updateKey(2n, keyOf(70));
+    boot.contract.mine();
+    await boot.poll();
+    await boot.poll();
+    expect(boot.holds(keyOf(1), keyOf(70))).toEqual([false, true]);
+    boot.chain.mine(1);
+    // It has the same history but for its last block.
+    const same = new ScriptedChain({ finalizedDepth: 60 });
+    const contract = new ScriptedContract(same, { style: "plain" });
+    contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+    for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
+    contract.mine();
+    same.mine(80);
+    contract.updateKey(2n, keyOf(70));
+    contract.mine();
+    expect(same.hashOf(same.head)).toBe(boot.chain.hashOf(same.head));
+    same.reorg(0);
+    same.mine(1);
+    serve("other", (method, params) => {
+      if (method === "eth_call") return { error: { code: -32601, message: "method not found" } };
+      return same.answer(method, params);
+    });
+    listen();
+    await patrol();
+    await boot.poll();
+    await sleep(500);
+    expect(boot.holds(keyOf(70))).toEqual([true]);
+  });
+});
+
+describe("whoever is in dispute", () => {
+  it("is asked about again, however many others are", async () => {
+    await node(2);
+    serve("scripted", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      if (method !== "eth_getLogs") return outcome;
+      const logs = (outcome as { result: { topics: string[]; data: string }[] }).result;
+      return { result: logs.map((log) => ({ ...log, data: log.data.replaceAll("66616b65", "66616365") })) };
+    });
+    for (let i = 0; i < 110; i++) boot.contract.grant(ownerOf(100 + i), `fake-${i}`, keyOf(500 + i));
+    boot.contract.mine();
+    for (let i = 0; i < 5; i++) await vouchSoon(boot.agent, boot.signal).then(() => boot.poll());
+    serve("scripted", boot.chain.answer);
+    const fakes = disputed(boot.agent).length;
+    expect(fakes).toBe(110);
+    serve("other", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      return JSON.parse(
+        JSON.stringify(outcome).replaceAll(Buffer.from(BOB).toString("hex"), Buffer.from(MALLORY).toString("hex")),
+      );
+    });
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await boot.poll();
+    await vouchSoon(boot.agent, boot.signal);
+    expect(disputed(boot.agent)).toHaveLength(111);
+    serve("other", boot.chain.answer);
+    for (let i = 0; i < 10; i++) {
+      boot.clockMs += 6_000;
+      await vouchSoon(boot.agent, boot.signal);
+    }
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+});
+
+describe("a key that the followed upstream alters", () => {
+  const altered = async () => {
+    await node(2);
+    serve("scripted", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      return JSON.parse(JSON.stringify(outcome).replaceAll(hexOf(BOB), hexOf(MALLORY)));
+    });
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+  };
+  const hexOf = (key: string) => Buffer.from(key).toString("hex");
+
+  it("is nobody's because the other one fails once", async () => {
+    await altered();
+    await withoutTheOther(() => boot.poll());
+    for (let i = 0; i < 3; i++) {
+      boot.chain.mine(1);
+      await boot.poll();
+    }
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+
+  it("is believed while the other one is down, and not any more once it is back", async () => {
+    await altered();
+    await withoutTheOther(async () => {
+      await boot.poll();
+      boot.clockMs += 6_000;
+      await boot.poll();
+      expect(boot.holds(MALLORY)).toEqual([true]);
+      expect(disputed(boot.agent)).toEqual([]);
+    });
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(MALLORY)).toEqual([false]);
+    expect(disputed(boot.agent)).toHaveLength(1);
+    serve("scripted", boot.chain.answer);
+  });
+});
+
+describe("whom another fork denies", () => {
+  it("stays out though the followed fork tells something new of the token, while the other one fails once", async () => {
+    await node(2);
+    const fork = twin();
+    serve("scripted", fork.chain.answer);
+    serve("other", boot.chain.answer);
+    await boot.poll();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    fork.chain.mine(1);
+    loops = [heedRivals(boot.agent, boot.signal)];
+    await patrol();
+    await boot.poll();
+    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    fork.contract.emit(fork.contract.log([TOPIC.role, word(2n)], word(0n)));
+    fork.contract.mine();
+    boot.chain.mine(1);
+    await withoutTheOther(async () => {
+      await boot.poll();
+      boot.clockMs += 6_000;
+      await vouchSoon(boot.agent, boot.signal);
+    });
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+  });
+});
