@@ -470,6 +470,28 @@ describe("a key that the followed upstream alters", () => {
   });
 });
 
+describe("whoever was let in while the other upstream was down", () => {
+  it("stays while that one is on a fork which had them, too", async () => {
+    await node(2);
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await withoutTheOther(async () => {
+      await boot.poll();
+      boot.clockMs += 6_000;
+      await boot.poll();
+    });
+    const fork = twin({}, (contract) => contract.grant(ownerOf(60), "bob", BOB));
+    serve("other", fork.chain.answer);
+    for (const chain of [boot.chain, fork.chain]) chain.mine(1);
+    listen();
+    await patrol();
+    await boot.poll();
+    await vouchSoon(boot.agent, boot.signal);
+    await sleep(300);
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+});
+
 describe("whom another fork denies", () => {
   it("stays out though the followed fork tells something new of the token, while the other one fails once", async () => {
     await node(2);

@@ -81,7 +81,8 @@ function dutyOf({ roster: { self }, nodes, topology }: Agent, id: TokenId): Duty
 
 /** Whether nobody need vouch for the token any more. */
 export function mayBelieve({ unvouched }: Pick<Agent, "unvouched">, id: TokenId): boolean {
-  return unvouched.get(id)?.isBelieved !== false;
+  const waiting = unvouched.get(id);
+  return waiting === undefined || waiting.isBelieved;
 }
 
 /**

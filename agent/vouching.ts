@@ -10,7 +10,7 @@ import { AgentError } from "./errors.ts";
 import type { BlockRef, Token, TokenId } from "./model.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { deny, dispute, isOpen, isPressing, type Unvouched, witnesses } from "./unvouched.ts";
+import { deny, dispute, isOpen, type Unvouched, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once. */
 const BATCH = 100;
@@ -22,8 +22,9 @@ const HASTE_MS = 500;
 /** Asks for those who wait, until the signal aborts. */
 export async function vouchAdditions(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    // What is disputed is settled by a new head or by the audit, not by haste.
-    await sleep(isPressing(agent) ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
+    // What is disputed is settled by a new head or by the audit, not by haste; nor does an upstream that is behind hurry.
+    const isPressing = [...agent.unvouched.values()].some((one) => isOpen(one) && !isOverdue(agent, one));
+    await sleep(isPressing ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
     // In the middle of a history nobody may be added, and hardly an upstream keeps the state of its blocks.
     if (agent.unvouched.size > 0 && agent.isSettled) await vouchSoon(agent, signal);
   }
@@ -78,10 +79,12 @@ async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     if (said.filter((word) => word === "so").length >= quorum) return before.isBelieved ? [] : id;
     // Whoever was asked in vain is asked again after the others.
     unvouched.set(id, before);
-    if (said.includes("otherwise")) {
-      if (before.isBelieved) denied.push(id);
-      else dispute(agent, id, before);
+    const isDenied = said.includes("otherwise");
+    if (isDenied || said.includes("elsewhere")) {
       if (isOpen(before)) agent.audit.nudge();
+      // Of whom is in, another fork is heeded as far as it tells otherwise: `contest.ts`.
+      if (!before.isBelieved) dispute(agent, id, before);
+      else if (isDenied) denied.push(id);
       return [];
     }
     const isAwaited =
@@ -109,10 +112,10 @@ function isOverdue({ now }: Agent, { sinceMs }: Unvouched): boolean {
 }
 
 /**
- * `behind`: on our chain as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest
+ * `elsewhere`: it has another block in place of one of ours. `behind`: on our chain as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest
  * block, and does not tell its state.
  */
-export type Word = "so" | "otherwise" | "behind" | "stuck" | "mute" | "unheard";
+export type Word = "so" | "otherwise" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 
 /** What each upstream says of the tokens after our newest block, or after one since which they have waited. */
 export async function wordsOf(
@@ -182,7 +185,7 @@ const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpo
 
 /** Whoever is only behind denies nothing yet. */
 function wordOfPlace({ now }: Agent, { kind, head }: Place): Word {
-  if (kind === "elsewhere") return "otherwise";
+  if (kind === "elsewhere") return kind;
   if (kind === "level") return "mute";
   return now().wallMs / 1000 - head.timestamp > STALE_SECONDS ? "stuck" : "behind";
 }
