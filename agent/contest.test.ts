@@ -470,6 +470,53 @@ describe("a key that the followed upstream alters", () => {
   });
 });
 
+describe("a grant of which one upstream's state tells otherwise", () => {
+  it("stays out while that one has our blocks and reads no state", async () => {
+    await node(2);
+    serve("scripted", async (method, params) => {
+      const outcome = await boot.chain.answer(method, params);
+      const [truth, lie] = [BOB, MALLORY].map((key) => Buffer.from(key).toString("hex"));
+      return JSON.parse(JSON.stringify(outcome).replaceAll(String(truth), String(lie)));
+    });
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await boot.poll();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    serve("other", (method, params) => {
+      if (method === "eth_call") throw new Down();
+      return boot.chain.answer(method, params);
+    });
+    boot.clockMs += 60_000;
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.restart();
+    boot.clockMs += 60_000;
+    await boot.poll();
+    await vouchSoon(boot.agent, boot.signal);
+    await boot.fullPass();
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+});
+
+describe("a grant of which one upstream had another block", () => {
+  it("is let in once that one has ours, though it reads no state", async () => {
+    await node(2);
+    const fork = twin().chain;
+    fork.mine(1);
+    serve("other", fork.answer);
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await boot.poll();
+    expect(disputed(boot.agent)).toHaveLength(1);
+    serve("other", (method, params) => {
+      if (method === "eth_call") throw new Down();
+      return boot.chain.answer(method, params);
+    });
+    boot.clockMs += 6_000;
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+});
+
 describe("whoever was let in while the other upstream was down", () => {
   it("stays while that one is on a fork which had them, too", async () => {
     await node(2);

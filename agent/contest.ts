@@ -55,7 +55,7 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
   if (out.length === 0) return;
   const wordsOn = await wordsOf(agent, out, signal);
   const contested = out.filter((id) => wordsOn(id).filter((word) => word === "so").length < 2);
-  const denied = deny(agent, contested);
+  const denied = deny(agent, contested, "block");
   if (denied.length === 0) return;
   agent.log.warn({ upstream: name, denied: denied.length, left: contested.length - denied.length }, "chain.contested");
   await settle(agent, denied);

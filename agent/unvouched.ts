@@ -15,7 +15,7 @@ export interface Unvouched {
   /** Our newest block when it was touched or last denied: whoever vouches for it must have come so far. */
   readonly sinceBlock: number;
   /** An upstream tells otherwise: time alone does not let it in. */
-  readonly isDisputed: boolean;
+  readonly dispute: Dispute | undefined;
   /** And so it has no peer, though it had one. */
   readonly isDenied: boolean;
   /** It is in, for nobody else could be asked; it is asked about all the same once somebody can be. */
@@ -24,6 +24,8 @@ export interface Unvouched {
   readonly was: Duty | undefined;
 }
 
+/** By its state of the token, or only by having another block in place of one of ours. */
+export type Dispute = "state" | "block";
 type Duty = Pick<Admitted, "role" | "endpoint">;
 
 /**
@@ -42,7 +44,7 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
     // What the chain that we follow tells anew settles nothing of what another one denies; a history read again does.
     if (!isAsked || (isSettled && before?.isDenied)) continue;
     const was = before !== undefined && !before.isBelieved ? before.was : dutyOf(agent, id);
-    all.set(id, { ...at(agent), isDisputed: false, isDenied: false, isBelieved: false, was });
+    all.set(id, { ...at(agent), dispute: undefined, isDenied: false, isBelieved: false, was });
   }
 }
 
@@ -50,21 +52,21 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
  * Takes their peers from as many of these tokens as one upstream's word may take: not the same number anew every ten minutes.
  * @returns those
  */
-export function deny(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] {
+export function deny(agent: Agent, ids: readonly TokenId[], dispute: Dispute): readonly TokenId[] {
   const already = [...agent.unvouched.values()].filter(({ isDenied }) => isDenied).length;
   const room = unwitnessedLimit(agent.running.size + already) - already;
   const beyond = new Set(unproven(agent, ids));
   const denied = ids.filter((id) => !beyond.has(id)).slice(0, Math.max(0, room));
   for (const id of denied) {
     const { was = dutyOf(agent, id) } = agent.unvouched.get(id) ?? {};
-    agent.unvouched.set(id, { ...at(agent), isDisputed: true, isDenied: true, isBelieved: false, was });
+    agent.unvouched.set(id, { ...at(agent), dispute, isDenied: true, isBelieved: false, was });
   }
   return denied;
 }
 
 /** An upstream tells otherwise than our newest block. */
-export function dispute(agent: Agent, id: TokenId, before: Unvouched): void {
-  agent.unvouched.set(id, { ...before, sinceBlock: at(agent).sinceBlock, isDisputed: true });
+export function noteDispute(agent: Agent, id: TokenId, before: Unvouched, dispute: Dispute): void {
+  agent.unvouched.set(id, { ...before, sinceBlock: at(agent).sinceBlock, dispute });
 }
 
 function at({ now, ledger }: Agent): Pick<Unvouched, "sinceMs" | "sinceBlock"> {
@@ -112,13 +114,13 @@ export function isPressing({ unvouched }: Pick<Agent, "unvouched">, untilMs = Nu
 }
 
 /** Neither disputed nor in. */
-export function isOpen({ isDisputed, isBelieved }: Unvouched): boolean {
-  return !isDisputed && !isBelieved;
+export function isOpen({ dispute, isBelieved }: Unvouched): boolean {
+  return dispute === undefined && !isBelieved;
 }
 
 /** Tokens of which two upstreams tell differently. */
 export function disputed({ unvouched }: Pick<Agent, "unvouched">): TokenId[] {
-  return [...unvouched].filter(([, { isDisputed }]) => isDisputed).map(([id]) => id);
+  return [...unvouched].filter(([, { dispute }]) => dispute !== undefined).map(([id]) => id);
 }
 
 /**
@@ -129,9 +131,9 @@ export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Reco
   const isOut = (id: TokenId) => placed.get(id)?.key !== token(ledger.registry, id)?.claim?.key;
   const rows = [...unvouched]
     .filter(([id]) => isOut(id) || isNode({ ledger }, id))
-    .map(([id, { isDisputed, isDenied, sinceBlock, was }]) => {
+    .map(([id, { dispute = "", isDenied, sinceBlock, was }]) => {
       const endpoint = was?.endpoint === undefined ? "" : endpointText(was.endpoint);
-      return [String(id), isDisputed, isDenied, sinceBlock, was?.role ?? "", endpoint];
+      return [String(id), dispute, isDenied, sinceBlock, was?.role ?? "", endpoint];
     })
     .sort(([a = ""], [b = ""]) => (a < b ? -1 : 1));
   const text = rows.length === 0 ? "" : JSON.stringify(rows);
@@ -144,8 +146,10 @@ export function unvouchedBefore({ store, now }: Pick<Parts, "store" | "now">): M
   const entries = rowsIn(store.note(NOTE)).flatMap((row): [TokenId, Unvouched][] => {
     const [id, role] = [parseTokenId(String(row[0])), ROLES.find((one) => one === row[4])];
     const was = role && { role, endpoint: parseEndpoint(String(row[5])) };
-    const [isDisputed, isDenied, sinceBlock] = [row[1] === true, row[2] === true, Number(row[3] ?? 0)];
-    return id === undefined ? [] : [[id, { sinceMs, sinceBlock, isDisputed, isDenied, isBelieved: false, was }]];
+    // An agent before this one wrote whether there was a dispute.
+    const dispute = row[1] === "block" ? "block" : row[1] ? "state" : undefined;
+    const [isDenied, sinceBlock] = [row[2] === true, Number(row[3] ?? 0)];
+    return id === undefined ? [] : [[id, { sinceMs, sinceBlock, dispute, isDenied, isBelieved: false, was }]];
   });
   return new Map(entries);
 }

@@ -10,7 +10,7 @@ import { AgentError } from "./errors.ts";
 import type { BlockRef, Token, TokenId } from "./model.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { deny, dispute, isOpen, type Unvouched, witnesses } from "./unvouched.ts";
+import { type Dispute, deny, isOpen, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once. */
 const BATCH = 100;
@@ -74,28 +74,53 @@ async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   const decided = asked.flatMap(([id, before]) => {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (unvouched.get(id) !== before) return [];
+    // Whoever is asked about in vain is asked about again after the others.
     unvouched.delete(id);
-    const said = wordsOn(id);
-    if (said.filter((word) => word === "so").length >= quorum) return before.isBelieved ? [] : id;
-    // Whoever was asked in vain is asked again after the others.
     unvouched.set(id, before);
-    const isDenied = said.includes("otherwise");
-    if (isDenied || said.includes("elsewhere")) {
-      if (isOpen(before)) agent.audit.nudge();
-      // Of whom is in, another fork is heeded as far as it tells otherwise: `contest.ts`.
-      if (!before.isBelieved) dispute(agent, id, before);
-      else if (isDenied) denied.push(id);
-      return [];
+    const judgement = judged(before, wordsOn(id), quorum, isOverdue(agent, before));
+    switch (judgement) {
+      case "vouched":
+        unvouched.delete(id);
+        return before.isBelieved ? [] : id;
+      case "unanswered":
+        return believed(agent, id, before);
+      case "waits":
+        return [];
+      case "state":
+      case "block":
+        if (isOpen(before)) agent.audit.nudge();
+        // Of whom is in, another fork is heeded as far as it tells otherwise: `contest.ts`.
+        if (!before.isBelieved) noteDispute(agent, id, before, judgement);
+        else if (judgement === "state") denied.push(id);
+        return [];
     }
-    const isAwaited =
-      said.includes("behind") || (before.isDisputed && (said.includes("stuck") || said.includes("unheard")));
-    if (isAwaited || !isOverdue(agent, before)) return [];
-    if (said.includes("stuck") || said.includes("unheard")) return believed(agent, id, before);
-    unvouched.delete(id);
-    return before.isBelieved ? [] : id;
   });
-  return [...decided, ...deny(agent, denied)];
+  return [...decided, ...deny(agent, denied, "state")];
 }
+
+/** Pure: what follows for a token from what each upstream says. */
+function judged(
+  before: Unvouched,
+  said: readonly Word[],
+  quorum: number,
+  isOverdue: boolean,
+): "vouched" | Dispute | "waits" | "unanswered" {
+  const dispute: Dispute | "none" = before.dispute ?? "none";
+  if (said.filter((word) => word === "so").length >= quorum) return "vouched";
+  if (said.includes("otherwise")) return "state";
+  if (said.includes("elsewhere")) return dispute === "state" ? "state" : "block";
+  // Of an only upstream that reads no state nobody will ever hear more.
+  const awaited = AWAITED[quorum < 2 && dispute === "state" ? "block" : dispute];
+  if (!isOverdue || said.some((word) => awaited.has(word))) return "waits";
+  return said.includes("stuck") || said.includes("unheard") ? "unanswered" : "vouched";
+}
+
+/** What is waited for though time is up: whoever denied a token must have come round. */
+const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
+  none: new Set(["behind"]),
+  block: new Set(["behind", "stuck", "unheard"]),
+  state: new Set(["behind", "stuck", "unheard", "mute"]),
+};
 
 /**
  * Where nobody else can be asked, whoever is left is believed after a while, for a node with one upstream works; and a start is
@@ -112,8 +137,8 @@ function isOverdue({ now }: Agent, { sinceMs }: Unvouched): boolean {
 }
 
 /**
- * `elsewhere`: it has another block in place of one of ours. `behind`: on our chain as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest
- * block, and does not tell its state.
+ * `so`, `otherwise`: by the contract's state. `elsewhere`: it has another block in place of one of ours. `behind`: on our chain
+ * as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest block, and tells no state.
  */
 export type Word = "so" | "otherwise" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 
