@@ -70,10 +70,10 @@ async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   if (witnesses(agent).length < quorum) return asked.flatMap(([id, waiting]) => believed(agent, id, waiting));
   const ids = asked.map(([id]) => id);
   const wordsOn = await wordsOf(agent, ids, signal);
-  const denied: TokenId[] = [];
-  const decided = asked.flatMap(([id, before]) => {
+  const [decided, denied]: [TokenId[], TokenId[]] = [[], []];
+  for (const [id, before] of asked) {
     // Touched again meanwhile: what was read says nothing about what it has become.
-    if (unvouched.get(id) !== before) return [];
+    if (unvouched.get(id) !== before) continue;
     // Whoever is asked about in vain is asked about again after the others.
     unvouched.delete(id);
     unvouched.set(id, before);
@@ -81,20 +81,21 @@ async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     switch (judgement) {
       case "vouched":
         unvouched.delete(id);
-        return before.isBelieved ? [] : id;
+        if (!before.isBelieved) decided.push(id);
+        break;
       case "unanswered":
-        return believed(agent, id, before);
+        decided.push(...believed(agent, id, before));
+        break;
       case "waits":
-        return [];
+        break;
       case "state":
       case "block":
         if (isOpen(before)) agent.audit.nudge();
         // Of whom is in, another fork is heeded as far as it tells otherwise: `contest.ts`.
         if (!before.isBelieved) noteDispute(agent, id, before, judgement);
         else if (judgement === "state") denied.push(id);
-        return [];
     }
-  });
+  }
   return [...decided, ...deny(agent, denied, "state")];
 }
 
