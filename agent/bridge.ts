@@ -16,7 +16,7 @@ import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./r
 import { token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
-import { vouchSoon } from "./vouching.ts";
+import { isNewlyTold, vouchSoon } from "./vouching.ts";
 
 /** Follows the chain until the signal aborts. What fails is told, remembered as a fault, and tried again. */
 export async function followChain(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -135,7 +135,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   await settle(agent, judge(agent).difference(announced), seenMs);
   const unanswered = await readAnnouncedKeys(agent, [...announced], signal);
   if (announced.size > 0) await settle(agent, judge(agent).union(announced), seenMs);
-  if (isPressing(agent)) await vouchSoon(agent, signal, seenMs);
+  if (isNewlyTold(agent) || isPressing(agent)) await vouchSoon(agent, signal, seenMs);
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
   // Ready with everybody on the device, not before somebody has vouched for them; who comes meanwhile is not waited for.

@@ -11,10 +11,11 @@ import { subjectOf } from "./chain/events.ts";
 import { newReach, type Reach } from "./chain/reach.ts";
 import { forkOf, rivals } from "./chain/rivals.ts";
 import { takesAway } from "./doubts.ts";
-import { type AccessEvent, AFTER_LOGS, type TokenId } from "./model.ts";
+import { type AccessEvent, AFTER_LOGS, type BlockRef, type TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
 import { foldAll } from "./registry/fold.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
+import { claimants, token } from "./registry/registry.ts";
 import { deny } from "./unvouched.ts";
 import { wordsOf } from "./vouching.ts";
 
@@ -43,22 +44,33 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
   if (!agent.isSettled || agent.isRebuilding) return;
   const fork = await forkOf(rpc, settings.contract, name, trail(ledger), reach, signal);
   if (fork === undefined) return;
-  const ids = [...differing(ledger, fork.events)].filter((id) => agent.placed.has(id));
+  const ours = upTo(ledger, fork.head);
+  const ids = [...differing(ours, fork.events)].filter((id) => agent.placed.has(id));
   const states = await readTokens(rpc, settings.contract, ids, fork.head, signal, { only: name });
-  const { registry } = foldAll(ledger.settled, fork.events);
+  const theirs = foldAll(ledger.settled, fork.events).registry;
   const isOut = (id: TokenId) => {
-    const before = agent.placed.get(id);
+    const { active, owner, claim } = token(ours.registry, id) ?? {};
+    if (!active || owner === undefined || claim === undefined) return false;
+    const before = { owner, key: claim.key };
+    // Where the other fork has it with another token of its owner, nobody has lost it.
+    if (claimants(theirs, claim.key).some((one) => one.id !== id && one.owner === owner)) return false;
     const state = states.get(id);
-    return before !== undefined && (state === undefined ? takesAway(registry, id, before) : refutes(state, before));
+    return state === undefined ? takesAway(theirs, id, before) : refutes(state, before);
   };
   const out = ids.filter(isOut);
   if (out.length === 0) return;
   const wordsOn = await wordsOf(agent, out, signal);
   const contested = out.filter((id) => wordsOn(id).filter((word) => word === "so").length < 2);
-  const denied = deny(agent, contested, "block");
+  const denied = deny(agent, contested);
   if (denied.length === 0) return;
   agent.log.warn({ upstream: name, denied: denied.length, left: contested.length - denied.length }, "chain.contested");
   await settle(agent, denied);
+}
+
+/** What came later than the other one's head it cannot know. */
+function upTo(ledger: Ledger, { number }: BlockRef): Ledger {
+  const unfinal = ledger.unfinal.filter(({ block }) => block.number <= number);
+  return { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled };
 }
 
 /** The tokens of which one of the two chains has an event that the other has not. */

@@ -69,7 +69,8 @@ export function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
 /** Its owner's later token has the key now, and may not have the peer yet: it stays with this one until then. */
 function awaitsHeir(agent: Agent, id: TokenId): boolean {
   const key = agent.placed.get(id)?.key;
-  if (key === undefined || agent.roster.verdict(id) !== "key.claimed") return false;
+  if (key === undefined || agent.roster.verdict(id) !== "key.claimed" || agent.unvouched.get(id)?.isDenied)
+    return false;
   const heirs = claimants(agent.ledger.registry, key).filter((heir) => agent.roster.verdict(heir.id) === "admitted");
   return heirs.some((heir) => heir.id !== id && !mayJoin(agent, heir.id));
 }

@@ -2,8 +2,16 @@
  * Removals in doubt: of too many at once, the ledger says that these tokens are out, and no witness has spoken yet. That the
  * process dies must not decide it, so that the doubt is saved in one transaction with the ledger.
  */
-import type { Agent, Parts, Placed } from "./agent.ts";
-import { type Address, type PublicKey, parseAddress, parsePublicKey, parseTokenId, type TokenId } from "./model.ts";
+import type { Agent, Parts } from "./agent.ts";
+import {
+  type Address,
+  type PublicKey,
+  parseAddress,
+  parsePublicKey,
+  parseTokenId,
+  type Token,
+  type TokenId,
+} from "./model.ts";
 import { type Registry, token } from "./registry/registry.ts";
 import type { Verdict } from "./registry/roster.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
@@ -122,8 +130,11 @@ export function isLogsWord(agent: Agent, id: TokenId): boolean {
   return IN_QUESTION.has(roster.verdict(id));
 }
 
-/** Whether the registry no longer has the token as it was when its peer was placed. */
-export function takesAway(registry: Registry, id: TokenId, before: Placed | undefined): boolean {
+/** Whose a token was, and with which key. */
+export type Held = Pick<Token, "owner"> & { readonly key: string };
+
+/** Whether the registry no longer has the token as it was. */
+export function takesAway(registry: Registry, id: TokenId, before: Held | undefined): boolean {
   const now = token(registry, id);
   return !now?.active || now.owner !== before?.owner || now.claim?.key !== before.key;
 }

@@ -1,10 +1,10 @@
 /** Removals in doubt, held against the contract's own state until it proves them. */
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
-import type { Agent, Placed } from "./agent.ts";
+import type { Agent } from "./agent.ts";
 import { attempt, type States, stateBlock } from "./auditing.ts";
 import { type Reading, readTokens } from "./chain/audit.ts";
-import type { Doubt } from "./doubts.ts";
+import type { Doubt, Held } from "./doubts.ts";
 import type { TokenId, TokenState } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
 import { witnesses } from "./unvouched.ts";
@@ -74,7 +74,7 @@ function isProven(agent: Agent, id: TokenId, states: States): boolean {
 }
 
 /** Whether a token of that state may not have the peer that was placed for it. */
-export function refutes(state: TokenState, before: Placed): boolean {
+export function refutes(state: TokenState, before: Held): boolean {
   return state.kind === "missing" || !state.active || state.owner !== before.owner || state.key !== before.key;
 }
 

@@ -187,7 +187,8 @@ function adopt(agent: Agent, found: DeviceState): void {
     if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
     const isFree = !isHeldBack(agent, peer.key);
     const isOurs = isFound || (isFree && mayJoin(agent, admitted.tokenId));
-    if (!isOurs || !isFree) agent.waiting.add(admitted.tokenId);
+    const isDenied = agent.unvouched.get(admitted.tokenId)?.isDenied === true;
+    if (!isOurs || !isFree || isDenied) agent.waiting.add(admitted.tokenId);
     if (isOurs) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);

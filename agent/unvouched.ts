@@ -10,7 +10,7 @@ import { token } from "./registry/registry.ts";
 import { unwitnessedLimit } from "./witness.ts";
 
 export interface Unvouched {
-  /** Since when nobody has vouched for it (steady time). */
+  /** Since when nobody has vouched for it, nor an upstream been on the way to its block (steady time). */
   readonly sinceMs: number;
   /** Our newest block when it was touched or last denied: whoever vouches for it must have come so far. */
   readonly sinceBlock: number;
@@ -18,8 +18,6 @@ export interface Unvouched {
   readonly dispute: Dispute | undefined;
   /** And so it has no peer, though it had one. */
   readonly isDenied: boolean;
-  /** It is in, for nobody else could be asked; it is asked about all the same once somebody can be. */
-  readonly isBelieved: boolean;
   /** What it was to others before: until somebody vouches for it, it is no more. */
   readonly was: Duty | undefined;
 }
@@ -41,10 +39,11 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   for (const id of ids) {
     const before = all.get(id);
     const isAsked = isSettled || all.size < MANY || before !== undefined || isNode(agent, id);
-    // What the chain that we follow tells anew settles nothing of what another one denies; a history read again does.
-    if (!isAsked || (isSettled && before?.isDenied)) continue;
-    const was = before !== undefined && !before.isBelieved ? before.was : dutyOf(agent, id);
-    all.set(id, { ...at(agent), dispute: undefined, isDenied: false, isBelieved: false, was });
+    if (!isAsked) continue;
+    // What the chain that we follow tells anew settles no dispute; a history that is read again does.
+    const { dispute, isDenied = false } = agent.isRebuilding ? {} : (before ?? {});
+    const was = before === undefined ? dutyOf(agent, id) : before.was;
+    all.set(id, { ...at(agent), dispute, isDenied, was });
   }
 }
 
@@ -52,14 +51,15 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
  * Takes their peers from as many of these tokens as one upstream's word may take: not the same number anew every ten minutes.
  * @returns those
  */
-export function deny(agent: Agent, ids: readonly TokenId[], dispute: Dispute): readonly TokenId[] {
+export function deny(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] {
   const already = [...agent.unvouched.values()].filter(({ isDenied }) => isDenied).length;
   const room = unwitnessedLimit(agent.running.size + already) - already;
   const beyond = new Set(unproven(agent, ids));
   const denied = ids.filter((id) => !beyond.has(id)).slice(0, Math.max(0, room));
   for (const id of denied) {
-    const { was = dutyOf(agent, id) } = agent.unvouched.get(id) ?? {};
-    agent.unvouched.set(id, { ...at(agent), dispute, isDenied: true, isBelieved: false, was });
+    const before = agent.unvouched.get(id);
+    const was = before === undefined ? dutyOf(agent, id) : before.was;
+    agent.unvouched.set(id, { ...at(agent), dispute: "block", isDenied: true, was });
   }
   return denied;
 }
@@ -83,8 +83,7 @@ function dutyOf({ roster: { self }, nodes, topology }: Agent, id: TokenId): Duty
 
 /** Whether nobody need vouch for the token any more. */
 export function mayBelieve({ unvouched }: Pick<Agent, "unvouched">, id: TokenId): boolean {
-  const waiting = unvouched.get(id);
-  return waiting === undefined || waiting.isBelieved;
+  return !unvouched.has(id);
 }
 
 /**
@@ -108,14 +107,9 @@ export function witnesses({ rpc }: Pick<Agent, "rpc">): UpstreamStatus[] {
   return rpc.upstreams().filter(({ healthy }) => healthy);
 }
 
-/** Somebody waits who has not been asked about in vain, and has come no later than `untilMs`. */
+/** Somebody waits who is not disputed, and has come no later than `untilMs`. */
 export function isPressing({ unvouched }: Pick<Agent, "unvouched">, untilMs = Number.POSITIVE_INFINITY): boolean {
-  return [...unvouched.values()].some((waiting) => isOpen(waiting) && waiting.sinceMs <= untilMs);
-}
-
-/** Neither disputed nor in. */
-export function isOpen({ dispute, isBelieved }: Unvouched): boolean {
-  return dispute === undefined && !isBelieved;
+  return [...unvouched.values()].some(({ dispute, sinceMs }) => dispute === undefined && sinceMs <= untilMs);
 }
 
 /** Tokens of which two upstreams tell differently. */
@@ -149,7 +143,7 @@ export function unvouchedBefore({ store, now }: Pick<Parts, "store" | "now">): M
     // An agent before this one wrote whether there was a dispute.
     const dispute = row[1] === "block" ? "block" : row[1] ? "state" : undefined;
     const [isDenied, sinceBlock] = [row[2] === true, Number(row[3] ?? 0)];
-    return id === undefined ? [] : [[id, { sinceMs, sinceBlock, dispute, isDenied, isBelieved: false, was }]];
+    return id === undefined ? [] : [[id, { sinceMs, sinceBlock, dispute, isDenied, was }]];
   });
   return new Map(entries);
 }

@@ -252,6 +252,9 @@ describe("a grant", () => {
     await boot.poll();
     expect(boot.holds(BOB)).toEqual([false]);
     boot.clockMs += 6_000;
+    boot.chain.mine(1, [], Math.floor((Date.now() + boot.clockMs) / 1000));
+    await boot.poll();
+    boot.clockMs += 6_000;
     await boot.poll();
     expect(boot.holds(BOB)).toEqual([true]);
   });

@@ -5,15 +5,15 @@ import type { Agent } from "./agent.ts";
 import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { type Place, placeOf } from "./chain/rivals.ts";
-import { RpcError } from "./chain/rpc.ts";
+import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, Token, TokenId } from "./model.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { type Dispute, deny, isOpen, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
+import { type Dispute, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
 
-/** So many are asked about at once. */
-const BATCH = 100;
+/** So many are asked about at once: without Multicall3 they are two calls each, and slow upstreams answer in time. */
+const BATCH = 25;
 /** An upstream that does not answer is not waited for any longer. */
 const PATIENCE_MS = 5_000;
 /** How long a poll waits for the answer, which takes milliseconds, before it goes on without. */
@@ -22,12 +22,16 @@ const HASTE_MS = 500;
 /** Asks for those who wait, until the signal aborts. */
 export async function vouchAdditions(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    // What is disputed is settled by a new head or by the audit, not by haste; nor does an upstream that is behind hurry.
-    const isPressing = [...agent.unvouched.values()].some((one) => isOpen(one) && !isOverdue(agent, one));
-    await sleep(isPressing ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
+    // What is disputed needs no haste, nor does an upstream that is behind.
+    await sleep(isNewlyTold(agent) ? HASTE_MS : PATIENCE_MS, undefined, { signal }).catch(() => {});
     // In the middle of a history nobody may be added, and hardly an upstream keeps the state of its blocks.
     if (agent.unvouched.size > 0 && agent.isSettled) await vouchSoon(agent, signal);
   }
+}
+
+/** Somebody waits of whom something was told within the time that an upstream is given to answer. */
+export function isNewlyTold(agent: Agent): boolean {
+  return [...agent.unvouched.values()].some((waiting) => !isOverdue(agent, waiting));
 }
 
 /** Goes on behind the caller's back where the answer takes longer; one question is under way at a time. */
@@ -46,57 +50,67 @@ export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: numb
 }
 
 async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
-  let changed: readonly TokenId[];
+  let vouched: readonly TokenId[];
   do {
-    changed = await decidedNow(agent, signal);
-    if (changed.length > 0) await settle(agent, changed, seenMs);
+    vouched = await vouchedNow(agent, signal);
+    if (vouched.length > 0) await settle(agent, vouched, seenMs);
     // What this node may be itself shows on the interface.
-    if (changed.some((id) => isSelf(agent, id))) agent.tend.nudge();
-  } while (changed.length === BATCH);
+    if (vouched.some((id) => isSelf(agent, id))) agent.tend.nudge();
+  } while (vouched.length === BATCH);
 }
 
 const isSelf = ({ roster: { self } }: Agent, id: TokenId) => self.kind === "found" && self.token.id === id;
 
-/** Of the next who wait: who may be in now, and who may not any more. */
-async function decidedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
-  const { unvouched } = agent;
+/** Of the next who wait, those who may be in now; what is disputed among them is noted. */
+async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
+  const { unvouched, now } = agent;
   // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
   for (const id of unvouched.keys()) if (!token(agent.ledger.registry, id)?.active) unvouched.delete(id);
-  const order = [...unvouched].sort(([, a], [, b]) => Number(isOpen(b)) - Number(isOpen(a)));
+  const order = [...unvouched].sort(
+    ([, a], [, b]) => Number(a.dispute !== undefined) - Number(b.dispute !== undefined),
+  );
   const asked = order.slice(0, BATCH);
   // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
   const quorum = Math.min(2, agent.rpc.upstreams().length);
   if (asked.length === 0) return [];
-  if (witnesses(agent).length < quorum) return asked.flatMap(([id, waiting]) => believed(agent, id, waiting));
-  const ids = asked.map(([id]) => id);
-  const wordsOn = await wordsOf(agent, ids, signal);
-  const [decided, denied]: [TokenId[], TokenId[]] = [[], []];
+  const isSilent = witnesses(agent).length < quorum;
+  const wordsOn = isSilent
+    ? () => []
+    : await wordsOf(
+        agent,
+        asked.map(([id]) => id),
+        signal,
+      );
+  const vouched: TokenId[] = [];
   for (const [id, before] of asked) {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (unvouched.get(id) !== before) continue;
-    // Whoever is asked about in vain is asked about again after the others.
     unvouched.delete(id);
-    unvouched.set(id, before);
-    const judgement = judged(before, wordsOn(id), quorum, isOverdue(agent, before));
-    switch (judgement) {
-      case "vouched":
-        unvouched.delete(id);
-        if (!before.isBelieved) decided.push(id);
-        break;
-      case "unanswered":
-        decided.push(...believed(agent, id, before));
-        break;
-      case "waits":
-        break;
-      case "state":
-      case "block":
-        if (isOpen(before)) agent.audit.nudge();
-        // Of whom is in, another fork is heeded as far as it tells otherwise: `contest.ts`.
-        if (!before.isBelieved) noteDispute(agent, id, before, judgement);
-        else if (judgement === "state") denied.push(id);
-    }
+    const said = wordsOn(id);
+    const judgement = isSilent ? withoutWords(agent, before) : judged(before, said, quorum, isOverdue(agent, before));
+    if (judgement === "vouched") vouched.push(id);
+    // Set anew, so that whoever is asked about in vain is asked about again after the others.
+    else if (judgement !== "waits") noteDispute(agent, id, before, judgement);
+    else unvouched.set(id, said.includes("behind") ? { ...before, sinceMs: now().steadyMs } : before);
+    if (judgement !== "vouched" && judgement !== "waits" && before.dispute === undefined) agent.audit.nudge();
   }
-  return [...decided, ...deny(agent, denied, "state")];
+  return vouched;
+}
+
+/**
+ * Where nobody else can be asked, whoever is left is believed after a while, for a node with one upstream works; and a start is
+ * not held up by one that is known to be down. What is disputed must be settled.
+ */
+function withoutWords(agent: Agent, before: Unvouched): "vouched" | "waits" {
+  if (before.dispute !== undefined) return "waits";
+  const isDown = (one: UpstreamStatus) =>
+    one.fault !== undefined || Object.values(one.errors).some((count) => count > 0);
+  const isComing = agent.rpc.upstreams().some((one) => !one.healthy && !isDown(one));
+  return isOverdue(agent, before) || (!agent.isCaughtUp && !isComing) ? "vouched" : "waits";
+}
+
+function isOverdue({ now }: Agent, { sinceMs }: Unvouched): boolean {
+  return sinceMs <= now().steadyMs - PATIENCE_MS;
 }
 
 /** Pure: what follows for a token from what each upstream says. */
@@ -105,41 +119,27 @@ function judged(
   said: readonly Word[],
   quorum: number,
   isOverdue: boolean,
-): "vouched" | Dispute | "waits" | "unanswered" {
+): "vouched" | Dispute | "waits" {
   const dispute: Dispute | "none" = before.dispute ?? "none";
   if (said.filter((word) => word === "so").length >= quorum) return "vouched";
   if (said.includes("otherwise")) return "state";
   if (said.includes("elsewhere")) return dispute === "state" ? "state" : "block";
-  // Of an only upstream that reads no state nobody will ever hear more.
-  const awaited = AWAITED[quorum < 2 && dispute === "state" ? "block" : dispute];
-  if (!isOverdue || said.some((word) => awaited.has(word))) return "waits";
-  return said.includes("stuck") || said.includes("unheard") ? "unanswered" : "vouched";
+  // Of an only upstream that reads no state nobody will ever hear more. Whom a fork has taken out needs two to be back.
+  const kind = before.isDenied ? "state" : dispute;
+  const awaited = AWAITED[quorum < 2 && kind === "state" ? "block" : kind];
+  return isOverdue && !said.some((word) => awaited.has(word)) ? "vouched" : "waits";
 }
 
 /** What is waited for though time is up: whoever denied a token must have come round. */
 const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
   none: new Set(["behind"]),
-  block: new Set(["behind", "stuck", "unheard"]),
+  block: new Set(["behind", "unheard"]),
   state: new Set(["behind", "stuck", "unheard", "mute"]),
 };
 
 /**
- * Where nobody else can be asked, whoever is left is believed after a while, for a node with one upstream works; and a start is
- * not held up by one that is down.
- */
-function believed(agent: Agent, id: TokenId, waiting: Unvouched): readonly TokenId[] {
-  if (!isOpen(waiting) || (agent.isCaughtUp && !isOverdue(agent, waiting))) return [];
-  agent.unvouched.set(id, { ...waiting, isBelieved: true });
-  return [id];
-}
-
-function isOverdue({ now }: Agent, { sinceMs }: Unvouched): boolean {
-  return sinceMs <= now().steadyMs - PATIENCE_MS;
-}
-
-/**
- * `so`, `otherwise`: by the contract's state. `elsewhere`: it has another block in place of one of ours. `behind`: on our chain
- * as far as it has come, and its head is fresh; `stuck`: its head is not. `mute`: it has our newest block, and tells no state.
+ * `so`, `otherwise`: by the contract's state. `elsewhere`: it has another block in place of one of ours; `behind`: it is on our
+ * chain as far as it has come; `stuck`: either, and its head is old. `mute`: it has our newest block, and tells no state.
  */
 export type Word = "so" | "otherwise" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 
@@ -209,15 +209,16 @@ async function readWords(
 /** Of which a log has told what it is to others; what settings say needs no witness. */
 const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpointAt !== undefined;
 
-/** Whoever is only behind denies nothing yet. */
-function wordOfPlace({ now }: Agent, { kind, head }: Place): Word {
-  if (kind === "elsewhere") return kind;
+/** Whoever is only behind denies nothing yet, and whoever has stalled nothing any more. */
+function wordOfPlace({ now, follower }: Agent, { kind, head }: Place): Word {
   if (kind === "level") return "mute";
-  return now().wallMs / 1000 - head.timestamp > STALE_SECONDS ? "stuck" : "behind";
+  // Our own clock bounds our head's: whoever makes up a head makes up its time.
+  const seconds = Math.min(follower.figures.headTimestamp ?? 0, now().wallMs / 1000);
+  return seconds - head.timestamp > STALLED_SECONDS ? "stuck" : kind;
 }
 
-/** As for our own head: DESIGN section 5, "Freshness". */
-const STALE_SECONDS = 45;
+/** DESIGN section 5, "Freshness". */
+const STALLED_SECONDS = 45;
 
 /** Whether an upstream has another block in place of one of ours, as far as it tells. */
 export async function isElsewhere(agent: Agent, name: string, signal: AbortSignal): Promise<boolean> {
