@@ -120,12 +120,9 @@ async function unlessOutnumbered(
   const tip = tipOf(trail);
   if (wanted === undefined || isForward(wanted, tip)) return wanted;
   const isFresh = isVoice(wanted.head, wallMs());
-  // Whoever has not come to where the fork begins says nothing about it.
+  // Whoever is behind may yet come to what the fork denies.
   const isOurs = (seen: Look) =>
-    seen.route.kind !== "failed" &&
-    seen.head.number > wanted.route.from.number &&
-    (!isTarget(seen) || isForward(seen, tip)) &&
-    isFresh(seen);
+    seen.route.kind !== "failed" && (!isTarget(seen) || isForward(seen, tip)) && isFresh(seen);
   const denier = looks.find((seen) => seen !== undefined && seen !== wanted);
   if (denier !== undefined && !isOurs(denier)) return wanted;
   // Whoever does not answer in a moment is no voice for the fork.

@@ -784,12 +784,21 @@ describe("of three upstreams, two", () => {
     expect(await watcher.poll()).toBe("");
   });
 
-  it("of which one has not come so far and the other has ended are left for the third", async () => {
+  it("are not left for a fork while one of them is a block behind", async () => {
+    const chain = new DrawnChain("liar", "late", "honest");
+    const watcher = await followed(chain);
+    chain.draw("a10-a11");
+    expect(await watcher.poll()).toBe("a11");
+    chain.draw("a10-b11..b14", "liar").draw("a10", "late");
+    expect(await watcher.polls(2)).toBe("");
+  });
+
+  it("of which one has not come so far and the other has ended are left for the third, once they have stalled", async () => {
     const chain = new DrawnChain("ended", "frozen", "honest");
     const watcher = await followed(chain);
     chain.draw("a10-b11", "ended").draw("a10-a11", "honest");
     expect(await watcher.poll()).toBe("b11");
-    await going(watcher, 10, (number) => chain.draw(`a${number - 1}-a${number}`, "honest"));
+    await going(watcher, 30, (number) => chain.draw(`a${number - 1}-a${number}`, "honest"));
     expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.heads.get("honest")?.hash);
   });
 
