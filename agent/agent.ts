@@ -119,7 +119,7 @@ export interface Agent extends Parts {
   doubtful: ReadonlyMap<TokenId, Doubt>;
   readonly witnessed: Set<TokenId>;
   readonly decided: Set<TokenId>;
-  /** Whom one upstream has told of and no other has vouched for yet; empty where there is only one. */
+  /** Whom one upstream has told of and no other has vouched for yet; nobody joins it where there is only one. */
   readonly unvouched: Map<TokenId, Unvouched>;
   /** They are being asked about. */
   vouching: Promise<void> | undefined;
