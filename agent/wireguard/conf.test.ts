@@ -147,6 +147,6 @@ describe("what is no generation", () => {
   it("is never quoted in the error", () => {
     const broken = text.replace("[Peer]", privateKey.reveal());
     expect(() => parse(broken)).toThrow(/line 9/);
-    expect(() => parse(broken)).not.toThrow(new RegExp(privateKey.reveal().slice(0, 8)));
+    expect(() => parse(broken)).not.toThrow(privateKey.reveal().slice(0, 8));
   });
 });
