@@ -11,6 +11,7 @@ import { Down } from "./test/rpc-over.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
 import { type ContractOptions, ScriptedContract, word } from "./test/scripted-contract.ts";
+import { twinOf, withoutOther } from "./test/twin.ts";
 import { disputed } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -34,19 +35,8 @@ async function node(upstreams: number, options: BootOptions = {}): Promise<void>
   await boot.until(() => boot.held().length === 20);
 }
 
-/** The node's chain under the same hashes, but for its last block, with a future of its own. */
-function twin(options: ChainOptions & ContractOptions = {}, last: (contract: ScriptedContract) => void = () => {}) {
-  const chain = new ScriptedChain({ finalizedDepth: 60, ...options });
-  const contract = new ScriptedContract(chain, options);
-  contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
-  for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
-  contract.mine();
-  chain.mine(boot.chain.head - 1 - chain.head);
-  last(contract);
-  contract.mine();
-  chain.reorg(0);
-  return { chain, contract };
-}
+const twin = (options?: ChainOptions & ContractOptions, last?: (contract: ScriptedContract) => void) =>
+  twinOf(boot, KEYS, options, last);
 
 /** Answers so from now on; the head that it tells is remembered as the real upstreams do. */
 function serve(name: string, answer: Backend): void {
@@ -64,14 +54,7 @@ async function patrol(): Promise<void> {
   for (const only of boot.upstreams.keys()) await boot.agent.rpc.ask(headOf("latest"), { only }).catch(() => {});
 }
 
-/** As if it was just limited. */
-async function withoutTheOther(work: () => Promise<unknown>): Promise<void> {
-  const { rpc } = boot.agent;
-  const { upstreams } = rpc;
-  rpc.upstreams = () => upstreams().map((one) => (one.name === "other" ? { ...one, healthy: false } : one));
-  await work();
-  rpc.upstreams = upstreams;
-}
+const withoutTheOther = (work: () => Promise<unknown>) => withoutOther(boot, work);
 
 function listen(): void {
   loops = [heedRivals(boot.agent, boot.signal), vouchAdditions(boot.agent, boot.signal)];
@@ -100,6 +83,23 @@ const upTo =
     if (params[0] === "latest") return chain.answer(method, [`0x${top().toString(16)}`, false]);
     return Number(params[0]) > top() ? { result: null } : chain.answer(method, params);
   };
+
+/** Token 2 is revoked on the other one's chain, and out; the followed fork has it still. */
+async function denied() {
+  await node(2);
+  const fork = twin();
+  serve("scripted", fork.chain.answer);
+  serve("other", boot.chain.answer);
+  await boot.poll();
+  boot.contract.revoke(2n);
+  boot.contract.mine();
+  fork.chain.mine(1);
+  loops = [heedRivals(boot.agent, boot.signal)];
+  await patrol();
+  await boot.poll();
+  await boot.until(() => boot.holds(keyOf(1))[0] === false);
+  return fork;
+}
 
 const hexOf = (key: string) => Buffer.from(key).toString("hex");
 const alteringBob: Backend = async (method, params) => {
@@ -536,18 +536,7 @@ describe("whoever was let in while the other upstream was down", () => {
 
 describe("whom another fork denies", () => {
   it("stays out though the followed fork tells something new of the token, while the other one fails once", async () => {
-    await node(2);
-    const fork = twin();
-    serve("scripted", fork.chain.answer);
-    serve("other", boot.chain.answer);
-    await boot.poll();
-    boot.contract.revoke(2n);
-    boot.contract.mine();
-    fork.chain.mine(1);
-    loops = [heedRivals(boot.agent, boot.signal)];
-    await patrol();
-    await boot.poll();
-    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    const fork = await denied();
     fork.contract.emit(fork.contract.log([TOPIC.role, word(2n)], word(0n)));
     fork.contract.mine();
     boot.chain.mine(1);
@@ -836,18 +825,7 @@ describe("two honest upstreams on a fast chain", () => {
 
 describe("whom another fork denies, over a restart of a node that waits for the chain", () => {
   it("stays out though the followed fork tells something new, and the other upstream is not known yet", async () => {
-    await node(2);
-    const fork = twin();
-    serve("scripted", fork.chain.answer);
-    serve("other", boot.chain.answer);
-    await boot.poll();
-    boot.contract.revoke(2n);
-    boot.contract.mine();
-    fork.chain.mine(1);
-    loops = [heedRivals(boot.agent, boot.signal)];
-    await patrol();
-    await boot.poll();
-    await boot.until(() => boot.holds(keyOf(1))[0] === false);
+    const fork = await denied();
     fork.chain.mine(1);
     await boot.poll();
     await boot.restart({ BOOT_POLICY: "wait" });

@@ -18,6 +18,7 @@ import { Boot, type BootOptions, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
 import { type ContractOptions, ScriptedContract, strings, word } from "./test/scripted-contract.ts";
+import { twinOf, withoutOther } from "./test/twin.ts";
 import { disputed } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -37,19 +38,8 @@ async function node(upstreams: number, options: BootOptions = {}): Promise<void>
   await boot.until(() => boot.held().length === 20);
 }
 
-/** The node's chain under the same hashes, but for what happened in its last block, with a future of its own. */
-function twin(options: ChainOptions & ContractOptions = {}, last: (contract: ScriptedContract) => void = () => {}) {
-  const chain = new ScriptedChain({ finalizedDepth: 60, ...options });
-  const contract = new ScriptedContract(chain, options);
-  contract.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
-  for (const [i, key] of KEYS.entries()) contract.grant(ownerOf(i + 1), `m-${i}`, key);
-  contract.mine();
-  chain.mine(boot.chain.head - 1 - chain.head);
-  last(contract);
-  contract.mine();
-  chain.reorg(0);
-  return { chain, contract };
-}
+const twin = (options?: ChainOptions & ContractOptions, last?: (contract: ScriptedContract) => void) =>
+  twinOf(boot, KEYS, options, last);
 
 /** From now on the followed upstream has a chain of its own. */
 function follow(chain: ScriptedChain, answer = chain.answer): void {
@@ -105,14 +95,7 @@ const behind =
     return truth(method, params);
   };
 
-/** As if it was just limited. */
-async function withoutTheOther(work: () => Promise<unknown>): Promise<void> {
-  const { rpc } = boot.agent;
-  const { upstreams } = rpc;
-  rpc.upstreams = () => upstreams().map((one) => (one.name === "other" ? { ...one, healthy: false } : one));
-  await work();
-  rpc.upstreams = upstreams;
-}
+const withoutTheOther = (work: () => Promise<unknown>) => withoutOther(boot, work);
 
 /** Polls as the agent's own loop does, which remembers what fails. */
 async function told(polls: number): Promise<void> {

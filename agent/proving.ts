@@ -4,11 +4,12 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt, type States, stateBlock } from "./auditing.ts";
 import { type Reading, readTokens } from "./chain/audit.ts";
+import { placeOf } from "./chain/rivals.ts";
 import type { Doubt, Held } from "./doubts.ts";
 import type { TokenId, TokenState } from "./model.ts";
+import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
 import { witnesses } from "./unvouched.ts";
-import { isElsewhere } from "./vouching.ts";
 
 /**
  * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
@@ -54,8 +55,11 @@ function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]>
 
 /** Of all that answer, one has another block in place of one of ours. */
 async function isDenied(agent: Agent, signal: AbortSignal): Promise<boolean> {
-  const words = witnesses(agent).map(({ name }) => isElsewhere(agent, name, signal));
-  return (await Promise.all(words)).includes(true);
+  const held = trail(agent.ledger);
+  const asked = witnesses(agent).map(({ name }) => placeOf(agent.rpc, name, held, signal));
+  const places = await Promise.allSettled(asked);
+  signal.throwIfAborted();
+  return places.some((place) => place.status === "fulfilled" && place.value.kind === "elsewhere");
 }
 
 /** One that is down is no witness, and a removal that is due does not wait for it to come back. */

@@ -124,6 +124,23 @@ describe("a grant", () => {
     expect(boot.holds(BOB)).toEqual([true]);
   });
 
+  it("is vouched for by an upstream that is always a block behind at the block that it has", async () => {
+    const late: Lie = (truth) => (method, params) => {
+      const top = boot.chain.head - 1;
+      if (JSON.stringify(params).includes(boot.chain.hashOf(boot.chain.head))) {
+        return { error: { code: -32000, message: "header not found" } };
+      }
+      return truth(method, params[0] === "latest" ? [`0x${top.toString(16)}`, false] : params);
+    };
+    await node(honest, late);
+    grantBob();
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([false]);
+    boot.chain.mine(1);
+    await boot.poll();
+    expect(boot.holds(BOB)).toEqual([true]);
+  });
+
   it("of three hundred at once is vouched for before the node counts as caught up", async () => {
     boot = new Boot();
     boot.upstreams.set("other", boot.chain.answer);

@@ -4,7 +4,7 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
-import { type Place, placeOf } from "./chain/rivals.ts";
+import { hasStalled, type Place, placeOf } from "./chain/rivals.ts";
 import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, Token, TokenId } from "./model.ts";
@@ -74,25 +74,24 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   const quorum = Math.min(2, agent.rpc.upstreams().length);
   if (asked.length === 0) return [];
   const isSilent = witnesses(agent).length < quorum;
-  const wordsOn = isSilent
-    ? () => []
-    : await wordsOf(
-        agent,
-        asked.map(([id]) => id),
-        signal,
-      );
+  const ids = asked.map(([id]) => id);
+  const wordsOn = isSilent ? () => [] : await wordsOf(agent, ids, signal);
   const vouched: TokenId[] = [];
   for (const [id, before] of asked) {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (unvouched.get(id) !== before) continue;
+    // Set anew where it waits on, so that whoever is asked about in vain is asked about again after the others.
     unvouched.delete(id);
     const said = wordsOn(id);
     const judgement = isSilent ? withoutWords(agent, before) : judged(before, said, quorum, isOverdue(agent, before));
-    if (judgement === "vouched") vouched.push(id);
-    // Set anew, so that whoever is asked about in vain is asked about again after the others.
-    else if (judgement !== "waits") noteDispute(agent, id, before, judgement);
-    else unvouched.set(id, said.includes("behind") ? { ...before, sinceMs: now().steadyMs } : before);
-    if (judgement !== "vouched" && judgement !== "waits" && before.dispute === undefined) agent.audit.nudge();
+    if (judgement === "vouched") {
+      vouched.push(id);
+    } else if (judgement === "waits") {
+      unvouched.set(id, said.includes("behind") ? { ...before, sinceMs: now().steadyMs } : before);
+    } else {
+      noteDispute(agent, id, before, judgement);
+      if (before.dispute === undefined) agent.audit.nudge();
+    }
   }
   return vouched;
 }
@@ -212,20 +211,5 @@ const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpo
 /** Whoever is only behind denies nothing yet, and whoever has stalled nothing any more. */
 function wordOfPlace({ now, follower }: Agent, { kind, head }: Place): Word {
   if (kind === "level") return "mute";
-  // Our own clock bounds our head's: whoever makes up a head makes up its time.
-  const seconds = Math.min(follower.figures.headTimestamp ?? 0, now().wallMs / 1000);
-  return seconds - head.timestamp > STALLED_SECONDS ? "stuck" : kind;
-}
-
-/** DESIGN section 5, "Freshness". */
-const STALLED_SECONDS = 45;
-
-/** Whether an upstream has another block in place of one of ours, as far as it tells. */
-export async function isElsewhere(agent: Agent, name: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    return (await placeOf(agent.rpc, name, trail(agent.ledger), signal)).kind === "elsewhere";
-  } catch {
-    signal.throwIfAborted();
-    return false;
-  }
+  return hasStalled(head, follower.figures.headTimestamp, now().wallMs) ? "stuck" : kind;
 }

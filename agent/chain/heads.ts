@@ -5,7 +5,7 @@
 import { AgentError } from "../errors.ts";
 import type { Block, BlockRef, Trail } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
-import { rivals } from "./rivals.ts";
+import { hasStalled, rivals } from "./rivals.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
 import type { Choice, Rpc } from "./rpc.ts";
 import { type FollowOptions, tipOf } from "./walk.ts";
@@ -43,8 +43,6 @@ const SHORTER_POLLS = 3;
 const REFUTED_POLLS = 30;
 /** What was told last may be some seconds old: so often in a row, before most upstreams are asked whether they are elsewhere. */
 const OUTVOTED_POLLS = 5;
-/** An upstream whose head is older than another's by this much has stalled: it has no vote. DESIGN section 5, "Freshness". */
-const STALLED_SECONDS = 45;
 
 /**
  * The head to go to, or undefined where there is nothing new.
@@ -98,7 +96,7 @@ async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: 
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
   const looks = await Promise.all(others.map((only) => look(rpc, trail, { only }, signal).catch(() => undefined)));
-  const isFresh = isVoice(heads.head, wallMs());
+  const isFresh = ({ head }: Look) => !hasStalled(head, heads.head?.timestamp, wallMs());
   const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) && isFresh(seen) ? seen : []));
   const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
   const root = longest?.route.run[0];
@@ -119,10 +117,11 @@ async function unlessOutnumbered(
 ): Promise<Target | undefined> {
   const tip = tipOf(trail);
   if (wanted === undefined || isForward(wanted, tip)) return wanted;
-  const isFresh = isVoice(wanted.head, wallMs());
-  // Whoever is behind may yet come to what the fork denies.
+  // Whoever is behind may yet come to what the fork denies; whoever has stalled has no vote.
   const isOurs = (seen: Look) =>
-    seen.route.kind !== "failed" && (!isTarget(seen) || isForward(seen, tip)) && isFresh(seen);
+    seen.route.kind !== "failed" &&
+    (!isTarget(seen) || isForward(seen, tip)) &&
+    !hasStalled(seen.head, wanted.head.timestamp, wallMs());
   const denier = looks.find((seen) => seen !== undefined && seen !== wanted);
   if (denier !== undefined && !isOurs(denier)) return wanted;
   // Whoever does not answer in a moment is no voice for the fork.
@@ -135,12 +134,6 @@ async function unlessOutnumbered(
   const ours = [denier, ...rest].filter((seen) => seen !== undefined && isOurs(seen)).length;
   if (!areMost(silent + ours, rpc)) return wanted;
   return denier !== undefined && isTarget(denier) ? denier : undefined;
-}
-
-/** Whether a head is no older than another by more than a stalled upstream's; our own clock bounds what that one claims. */
-function isVoice(other: Block | undefined, wallMs: number): (seen: Look) => boolean {
-  const seconds = Math.min(other?.timestamp ?? 0, wallMs / 1000);
-  return ({ head }) => head.timestamp >= seconds - STALLED_SECONDS;
 }
 
 /** Of two, one is no majority. */

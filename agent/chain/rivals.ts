@@ -24,6 +24,14 @@ export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
   return told.length < 2 ? [] : told.filter(isElsewhere).map(({ name }) => name);
 }
 
+/** DESIGN section 5, "Freshness". */
+const STALLED_SECONDS = 45;
+
+/** Whether a head is too old beside one that was made at `newest` (seconds): our own clock bounds what that one claims. */
+export function hasStalled({ timestamp }: Block, newest: number | undefined, wallMs: number): boolean {
+  return timestamp < Math.min(newest ?? 0, wallMs / 1000) - STALLED_SECONDS;
+}
+
 /** Where an upstream is that we do not follow; `level`: it has our newest block. */
 export interface Place {
   readonly kind: "elsewhere" | "behind" | "level";
