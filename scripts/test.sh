@@ -73,7 +73,9 @@ VITEST_REPORT='
     const tests = file.assertionResults.filter(({ status }) => status === "failed");
     const broken = tests.length === 0 && file.status === "failed" ? [{ fullName: "did not load", failureMessages: [file.message] }] : tests;
     for (const { fullName, failureMessages } of broken) {
-      const lines = failureMessages.join("\n").split("\n").slice(0, 4).map((line) => `    ${line.slice(0, 200)}`);
+      const lines = failureMessages.join("\n").split("\n").map((line) => `    ${line.slice(0, 200)}`);
+      // The output of a command comes with the error, and says at its end why it failed.
+      if (lines.length > 16) lines.splice(6, lines.length - 14, "    […]");
       fs.appendFileSync(failed, [`${path.relative(".", file.name)}: ${fullName}`, ...lines, ""].join("\n"));
     }
   }'

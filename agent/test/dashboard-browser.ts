@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContextOptions, chromium, type Page, type Request } from "playwright-core";
 import { PAGE } from "./dashboard-web.ts";
 import { until } from "./lab/command.ts";
 
@@ -10,6 +10,7 @@ const SHOTS = fileURLToPath(new URL("../../artifacts/screenshots/", import.meta.
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"];
 const QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED";
 
 /** Which of these commands this machine has not. */
 export function missing(...commands: readonly string[]): string[] {
@@ -39,7 +40,7 @@ export class Look implements AsyncDisposable {
       // Chromium's own line for an answer of 4xx or 5xx: what the page makes of it is what counts.
       const isStatus = message.text().startsWith("Failed to load resource: the server responded");
       // Hosts join the lab while the page is open, and Chromium asks again what it had asked before.
-      const isOfTheLab = message.text() === "Failed to load resource: net::ERR_NETWORK_CHANGED";
+      const isOfTheLab = message.text() === `Failed to load resource: ${NETWORK_CHANGED}`;
       if (message.type() === "error" && !isStatus && !isOfTheLab) this.problems.push(message.text());
       if (message.type() === "warning") this.problems.push(message.text());
     });
@@ -61,9 +62,24 @@ export class Look implements AsyncDisposable {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, ...options });
     page.setDefaultTimeout(10_000);
     const look = new Look(page);
-    await page.goto(PAGE);
+    await until("the page to load whole", 30_000, () => look.#loads());
     await page.selectOption("#refresh", "1");
     return look;
+  }
+
+  /** Whether all of it came: hosts join the lab, and Chromium drops what it is loading then, be it a script. */
+  async #loads(): Promise<boolean> {
+    let isWhole = true;
+    const notice = (request: Request) => {
+      if (request.failure()?.errorText === NETWORK_CHANGED) isWhole = false;
+    };
+    this.problems.length = 0;
+    this.page.on("requestfailed", notice);
+    await this.page.goto(PAGE).catch((error) => {
+      if (!String(error).includes(NETWORK_CHANGED)) throw error;
+    });
+    this.page.off("requestfailed", notice);
+    return isWhole;
   }
 
   /** The texts of all such elements that a person sees, as they are seen. */

@@ -94,6 +94,7 @@ port_free() {
   state=$([ "$1" = tcp ] && echo 0A || echo 07) # TCP_LISTEN, TCP_CLOSE of net/tcp_states.h
   cat "/proc/net/$1" "/proc/net/${1}6" 2>/dev/null | awk -v port=":$hex" -v state="$state" '
     index($2, port) == length($2) - 4 && $4 == state { found = 1 } END { exit !found }' || return 0
-  docker ps --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Ports}}' 2>/dev/null | grep -q ":$2->" ||
+  # Not grep -q, which stops reading: docker would fail of it, and with it the pipe.
+  docker ps --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Ports}}' 2>/dev/null | grep ":$2->" >/dev/null ||
     need "port $2/$1 for $3: another program has it"
 }
