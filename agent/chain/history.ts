@@ -7,7 +7,7 @@ import { Moved } from "./route.ts";
 import type { Walk } from "./walk.ts";
 
 /** Batches are what a restart need not read again; each costs one question for its last block. */
-const BATCH_EVENTS = 5_000;
+const BATCH_LOGS = 5_000;
 const BATCH_MS = 10_000;
 
 /** From the tip, which must be final, up to the final block. */
@@ -17,18 +17,24 @@ export async function* history(walk: Walk, { upstream }: Target, final: BlockRef
   const headers = headersOf(rpc, upstream, options.signal);
   const ask = rangeAsker(rpc, contract, upstream, options.signal);
   let events: AccessEvent[] = [];
+  let count = 0;
   let since = options.now();
   for await (const piece of readRanges(trail.final.number + 1, final.number, ask, follower.reach)) {
+    count += piece.logs.length;
+    const isLast = piece.to === final.number;
+    const isBatch = isLast || count >= BATCH_LOGS || options.now() - since >= BATCH_MS;
+    // Asked before the logs are decoded, so that the answer is there when they are.
+    const header = isBatch && !isLast ? headers.at(piece.to) : final;
     events = events.concat(decodeLogs(piece.logs));
     follower.figures.cursorBlock = piece.to;
-    const isLast = piece.to === final.number;
-    if (!isLast && events.length < BATCH_EVENTS && options.now() - since < BATCH_MS) continue;
-    const { number, hash } = isLast ? final : await headers.at(piece.to);
+    if (!isBatch) continue;
+    const { number, hash } = await header;
     if (events.some(({ at, blockHash }) => at.block === number && blockHash !== hash)) {
       throw new Moved("logs of a final block have another hash");
     }
     yield { kind: "history", to: { number, hash }, events };
     events = [];
+    count = 0;
     since = options.now();
   }
 }
