@@ -126,7 +126,7 @@ function isRemoval({ state }: Observed): boolean {
 }
 
 /** By one upstream, which may be a block or two behind: what it cannot tell yet it is asked again. */
-async function patiently(
+export async function patiently(
   { rpc, settings: { contract } }: Agent,
   ids: readonly TokenId[],
   at: BlockRef,

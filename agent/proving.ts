@@ -2,8 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { attempt, type States, stateBlock } from "./auditing.ts";
-import { type Reading, readTokens } from "./chain/audit.ts";
+import { attempt, patiently, type States, stateBlock } from "./auditing.ts";
 import { placeOf } from "./chain/rivals.ts";
 import type { Doubt, Held } from "./doubts.ts";
 import type { TokenId, TokenState } from "./model.ts";
@@ -12,45 +11,50 @@ import { claimants } from "./registry/registry.ts";
 import { witnesses } from "./unvouched.ts";
 
 /**
- * Beyond the limit of mass removal, the contract's state decides: of another upstream where there is one, otherwise
- * five seconds later of the same.
+ * Beyond the limit of mass removal, the contract's state decides: by two upstreams, or by another than the one that told
+ * where nobody tells otherwise; where nobody else can be asked, five seconds later by the same.
  */
 export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await agent.doubt.sleep(agent.doubtful.size === 0 ? 60_000 : 500, signal);
-    for (const [not, ids] of dueForWitness(agent)) {
-      if (!signal.aborted) await attempt(agent, signal, () => askWitness(agent, ids, not, signal));
-    }
+    const due = dueForWitness(agent);
+    if (due.length > 0) await attempt(agent, signal, () => askWitnesses(agent, due, signal));
   }
 }
 
 /** Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing. */
-async function askWitness(agent: Agent, ids: readonly TokenId[], not: string | undefined, signal: AbortSignal) {
-  // Whoever told may speak for itself only where nobody else has another chain.
-  if (not === undefined && (await isDenied(agent, signal))) return;
+async function askWitnesses(agent: Agent, due: readonly [TokenId, Doubt][], signal: AbortSignal): Promise<void> {
   const at = await stateBlock(agent, signal);
-  const reading: Reading = not === undefined ? {} : { not };
-  const asked = new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))]);
-  const states = await readTokens(agent.rpc, agent.settings.contract, [...asked], at, signal, reading);
-  for (const id of ids) if (isProven(agent, id, states)) agent.witnessed.add(id);
+  // Whoever told may speak for itself only where nobody else has another chain.
+  const isContested = await isDenied(agent, signal);
+  const ids = due.map(([id]) => id);
+  const asked = [...new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))])];
+  const readings = await Promise.all(
+    witnesses(agent).map(async ({ name }) => ({ name, states: await patiently(agent, asked, at, name, signal) })),
+  );
+  const told = new Set<TokenId>();
+  for (const [id, doubt] of due) {
+    const words = readings.filter(({ states }) => states.has(id));
+    const proofs = words.filter(({ states }) => isProven(agent, id, states));
+    const isOther = ({ name }: { name: string }) => doubt.from !== undefined && name !== doubt.from;
+    const isEnough = proofs.some(isOther) || (proofs.length > 0 && isOverdue(agent, doubt) && !isContested);
+    // It may be the second upstream that made it up: where one tells otherwise, two must agree.
+    if (proofs.length > 1 || (proofs.length === words.length && isEnough)) agent.witnessed.add(id);
+    if (words.length > 0) told.add(id);
+  }
   const sinceMs = agent.now().steadyMs;
-  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [
-    id,
-    states.has(id) ? { ...doubt, sinceMs } : doubt,
-  ];
+  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [id, told.has(id) ? { ...doubt, sinceMs } : doubt];
   agent.doubtful = new Map([...agent.doubtful].map(again));
   await settle(agent, ids);
 }
 
-/**
- * By the upstream that is no witness: at once of another than the one that told; after a while, in which that one may
- * have got well, of whichever answers.
- */
-function dueForWitness(agent: Agent): ReadonlyMap<string | undefined, TokenId[]> {
-  const overdueMs = agent.now().steadyMs - WITNESS_MS;
-  const due = [...agent.doubtful].filter(([, doubt]) => doubt.sinceMs <= overdueMs || hasOtherUpstream(agent, doubt));
-  const byTeller = Map.groupBy(due, ([, { sinceMs, from }]) => (sinceMs <= overdueMs ? undefined : from));
-  return new Map([...byTeller].map(([not, all]) => [not, all.map(([id]) => id)]));
+/** At once where another than the one that told can be asked; after a while, in which that one may have got well, whoever answers. */
+function dueForWitness(agent: Agent): [TokenId, Doubt][] {
+  return [...agent.doubtful].filter(([, doubt]) => isOverdue(agent, doubt) || hasOtherUpstream(agent, doubt));
+}
+
+function isOverdue({ now }: Agent, { sinceMs }: Doubt): boolean {
+  return sinceMs <= now().steadyMs - WITNESS_MS;
 }
 
 /** Of all that answer, one has another block in place of one of ours. */
