@@ -14,7 +14,7 @@ import { AgentError } from "./errors.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
-import { disputed } from "./unvouched.ts";
+import { disputed, mistrust, witnesses } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -29,7 +29,9 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
     if (signal.aborted || !agent.isCaughtUp) continue;
     const all = recordedIds(agent.ledger.registry);
     rounds = roundsOf(all.length);
-    const ids = [...sample(all, turn), ...disputed(agent)];
+    const turnIds = sample(all, turn);
+    if (isFirst && turn < rounds) mistrust(agent, turnIds);
+    const ids = [...turnIds, ...disputed(agent)];
     await attempt(agent, signal, () => audit(agent, ids, signal));
     turn++;
   }
@@ -42,7 +44,7 @@ export interface Audit {
   readonly repairs: number;
   /** The contract has answered for every token that was asked about. */
   readonly isWhole: boolean;
-  /** So many it has whom logs have revoked: whether those logs were true shows when they are read again. */
+  /** So many it has whom logs have revoked, or whose key they have taken: whether those were true shows when they are read again. */
   readonly withheld: number;
 }
 
@@ -89,7 +91,29 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const removals = await seconded(agent, gone, at, fewer, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
-  return { repairs, isWhole: states.size === ids.length, withheld };
+  const beyond = [...states].filter(([id, state]) => hasLost(agent, id, state));
+  return { repairs, isWhole: states.size === ids.length, withheld: withheld + beyond.length };
+}
+
+/**
+ * The contract shows a key that the token has lost by the logs, to another owner or with one: a state read does not bring it
+ * back, for plain contracts go on showing it. Whether those logs were true shows when they are read again.
+ */
+function hasLost({ ledger }: Agent, id: TokenId, state: TokenState): boolean {
+  if (state.kind === "missing" || !state.active || state.key === "") return false;
+  const { claim, formerKeys = [] } = token(ledger.registry, id) ?? {};
+  return claim?.key === state.key ? claim.lost : formerKeys.includes(state.key);
+}
+
+/** Any one upstream has a token that we have never heard of: among the ids that come next, or those that were left out. */
+export async function isMissingAny(agent: Agent, signal: AbortSignal): Promise<boolean> {
+  const { rpc, ledger, settings } = agent;
+  const ids = probeIds((id) => token(ledger.registry, id) !== undefined);
+  const at = await stateBlock(agent, signal);
+  const readings = await Promise.all(
+    witnesses(agent).map(({ name }) => readTokens(rpc, settings.contract, ids, at, signal, { only: name })),
+  );
+  return readings.some((states) => [...states.values()].some((state) => state.kind === "present" && state.active));
 }
 
 export type States = ReadonlyMap<TokenId, TokenState>;

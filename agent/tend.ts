@@ -4,7 +4,7 @@
  */
 import { backoffMs, exclusively, settleWaiting } from "./access.ts";
 import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
-import { attempt, auditAll } from "./auditing.ts";
+import { attempt, auditAll, isMissingAny } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
 import { isHeldBack, mayJoin, noteNode } from "./deriving.ts";
@@ -18,7 +18,7 @@ import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
 import { duty } from "./registry/admission.ts";
 import { trail } from "./registry/ledger.ts";
-import { asVouched, roleAsVouched } from "./unvouched.ts";
+import { asVouched, mayBelieve, roleAsVouched } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
 import { RETRY_AFTER_MS } from "./wireguard/endpoints.ts";
@@ -136,7 +136,8 @@ async function reconcileInterface(agent: Agent): Promise<Ensured> {
   const { self } = roster;
   if (self.kind === "found") {
     const own = addresses(agent.rules.addresses, self.token.id);
-    if (own.kind === "addresses") agent.ownAddresses = own.cidrs;
+    // A token of our name and key that one upstream makes up moves nothing.
+    if (own.kind === "addresses" && mayBelieve(agent, self.token.id)) agent.ownAddresses = own.cidrs;
     const { registry } = agent.ledger;
     const head = tipOf(trail(agent.ledger)).number;
     const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map(), firsts: new Map() };
@@ -225,7 +226,8 @@ function chooseGateway(agent: Agent, found: DeviceState): void {
 async function gainTrust(agent: Agent, found: DeviceState, signal: AbortSignal): Promise<void> {
   const strangers = [...found.peers.keys()].filter((key) => !agent.running.has(key));
   await attempt(agent, signal, async () => {
-    agent.isTrusted = strangers.length === 0 || (await auditAll(agent, signal)).isWhole;
+    agent.isTrusted =
+      strangers.length === 0 || ((await auditAll(agent, signal)).isWhole && !(await isMissingAny(agent, signal)));
   });
 }
 

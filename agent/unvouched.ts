@@ -27,18 +27,19 @@ export type Dispute = "state" | "block";
 type Duty = Pick<Admitted, "role" | "endpoint">;
 
 /**
- * A first history longer than this is not asked about token by token, but for nodes and gateways: its fold is the audit's to
- * judge, which asks for no roles.
+ * A first history longer than this is not asked about token by token at once, but for nodes and gateways: the audit has its
+ * turns of it asked about.
  */
 const MANY = 400;
 
 /** What was said of these tokens is one upstream's word until somebody vouches for it. */
 export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
   if (agent.rpc.upstreams().length < 2) return;
-  const { unvouched: all, isSettled } = agent;
+  const { unvouched: all, isSettled, savedLedger } = agent;
+  const isFirst = !isSettled && savedLedger === undefined;
   for (const id of ids) {
     const before = all.get(id);
-    const isAsked = isSettled || all.size < MANY || before !== undefined || isNode(agent, id);
+    const isAsked = !isFirst || all.size < MANY || before !== undefined || isNode(agent, id);
     if (!isAsked) continue;
     // What the chain that we follow tells anew settles no dispute; a history that is read again does.
     const { dispute, isDenied = false } = agent.isRebuilding ? {} : (before ?? {});
@@ -59,7 +60,7 @@ export function deny(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] 
   for (const id of denied) {
     const before = agent.unvouched.get(id);
     const was = before === undefined ? dutyOf(agent, id) : before.was;
-    agent.unvouched.set(id, { ...at(agent), dispute: "block", isDenied: true, was });
+    agent.unvouched.set(id, { ...at(agent), dispute: before?.dispute ?? "block", isDenied: true, was });
   }
   return denied;
 }

@@ -8,9 +8,10 @@ import { hasStalled, type Place, placeOf } from "./chain/rivals.ts";
 import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { BlockRef, Token, TokenId } from "./model.ts";
+import { refutes } from "./proving.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
-import { type Dispute, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
+import { type Dispute, deny, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once: without Multicall3 they are two calls each, and slow upstreams answer in time. */
 const BATCH = 25;
@@ -76,7 +77,7 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
   const isSilent = witnesses(agent).length < quorum;
   const ids = asked.map(([id]) => id);
   const wordsOn = isSilent ? () => [] : await wordsOf(agent, ids, signal);
-  const vouched: TokenId[] = [];
+  const [vouched, gone]: [TokenId[], TokenId[]] = [[], []];
   for (const [id, before] of asked) {
     // Touched again meanwhile: what was read says nothing about what it has become.
     if (unvouched.get(id) !== before) continue;
@@ -91,9 +92,10 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     } else {
       noteDispute(agent, id, before, judgement);
       if (before.dispute === undefined) agent.audit.nudge();
+      if (said.includes("gone")) gone.push(id);
     }
   }
-  return vouched;
+  return [...vouched, ...deny(agent, gone)];
 }
 
 /**
@@ -121,7 +123,7 @@ function judged(
 ): "vouched" | Dispute | "waits" {
   const dispute: Dispute | "none" = before.dispute ?? "none";
   if (said.filter((word) => word === "so").length >= quorum) return "vouched";
-  if (said.includes("otherwise")) return "state";
+  if (said.includes("otherwise") || said.includes("gone")) return "state";
   if (said.includes("elsewhere")) return dispute === "state" ? "state" : "block";
   // Of an only upstream that reads no state nobody will ever hear more. Whom a fork has taken out needs two to be back.
   const kind = before.isDenied ? "state" : dispute;
@@ -137,10 +139,10 @@ const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
 };
 
 /**
- * `so`, `otherwise`: by the contract's state. `elsewhere`: it has another block in place of one of ours; `behind`: it is on our
+ * `so`, `otherwise`: by the contract's state; `gone`: and so it may not have the peer that it has. `elsewhere`: it has another block in place of one of ours; `behind`: it is on our
  * chain as far as it has come; `stuck`: either, and its head is old. `mute`: it has our newest block, and tells no state.
  */
-export type Word = "so" | "otherwise" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
+export type Word = "so" | "otherwise" | "gone" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 
 /** What each upstream says of the tokens after our newest block, or after one since which they have waited. */
 export async function wordsOf(
@@ -183,7 +185,7 @@ async function wordOf(
 
 /** Whether the contract's state has the tokens, their roles and their endpoints as the registry of that very block does. */
 async function readWords(
-  { rpc, settings: { contract } }: Agent,
+  { rpc, placed, settings: { contract } }: Agent,
   name: string,
   ids: readonly TokenId[],
   { block, registry }: { readonly block: BlockRef; readonly registry: Registry },
@@ -194,7 +196,8 @@ async function readWords(
   const states = await readTokens(rpc, contract, ids, block, signal, reading);
   const words = new Map([...states.keys()].map((id): [TokenId, Word] => [id, "so"]));
   for (const { tokenId } of compare({ get: (id) => token(registry, id) }, states, block, true)) {
-    words.set(tokenId, "otherwise");
+    const [held, state] = [placed.get(tokenId), states.get(tokenId)];
+    words.set(tokenId, held !== undefined && state !== undefined && refutes(state, held) ? "gone" : "otherwise");
   }
   const said = [...states.keys()].flatMap((id) => token(registry, id) ?? []).filter(hasDuty);
   const duties = await dutiesAgree(rpc, contract, said, block, signal, reading);
