@@ -172,7 +172,7 @@ async function wordOf(
   const held = trail(ledger);
   const said = await readWords(agent, name, ids, { block: tipOf(held), registry: ledger.registry }, signal);
   if (said.size === ids.length) return (id) => said.get(id) ?? "unheard";
-  const place = await placeOf(agent.rpc, name, held, signal);
+  const place = await placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal);
   const last = place.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
   if (last !== undefined) {
     const hasCome = (id: TokenId) => last.block.number >= (agent.unvouched.get(id)?.sinceBlock ?? tipOf(held).number);

@@ -87,21 +87,24 @@ async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
   const { upstream, route } = target;
   const final = await finalBlock(walk, target);
   sayDepth(walk);
-  if (final !== undefined && final.number <= route.from.number) return;
+  if (final !== undefined && final.number <= route.from.number) return mustBeNear(walk, target);
   // What is told as history stays: the chain that we are about to follow must have this very block.
   const held = final && (await headersOf(rpc, upstream, options.signal).at(final.number));
   const isHeld = held !== undefined && (final?.hash ?? held.hash) === held.hash && passes(route.run, held);
   if (!isHeld) {
     if (held !== undefined) conflict(walk, held.number, upstream);
-    // A short stretch can be followed as unfinal; a long one would never end.
-    const limit = walk.trail.final.hash === ZERO_HASH ? LONG : LONG_OUTAGE;
-    if (target.head.number - route.from.number > limit) throw refused(walk, "upstreams disagree about what is final");
-    return;
+    return mustBeNear(walk, target);
   }
   const { number, hash } = held;
   yield* rewound(walk, target);
   yield* finalised(walk, target, { number, hash });
   yield* history(walk, target, { number, hash });
+}
+
+/** A short stretch can be followed as unfinal; a long one would never end, and may be made up. */
+function mustBeNear(walk: Walk, { head, route }: Target): void {
+  const limit = walk.trail.final.hash === ZERO_HASH ? LONG : LONG_OUTAGE;
+  if (head.number - route.from.number > limit) throw refused(walk, "upstreams disagree about what is final");
 }
 
 /** Finds the contract's first block where no setting names it, and tells it as history without events. */

@@ -41,7 +41,7 @@ describe("rivals, by the heads that were told last", () => {
     ["whoever stands below what is final here is none", "4a 5a 6a", "A:6a B:3b", ""],
     ["whoever has another block in place of ours is one", "4a 5a 6a", "A:6a B:6b", "B"],
     ["so is one that is behind on a chain of its own", "4a 5a 6a", "A:6a B:5b C:6c", "B C"],
-    ["a block that we passed over tells nothing", "4a 6a", "A:6a B:5b", ""],
+    ["whoever stands on a block that we passed over may be one", "4a 6a", "A:6a B:5b", "B"],
     ["whoever is not well is none", "4a 5a 6a", "A:6a B:6b!", ""],
     ["whoever has told no head is none", "4a 5a 6a", "A:6a B:-", ""],
     ["an only upstream has no rival", "4a 5a 6a", "A:6b", ""],

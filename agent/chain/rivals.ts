@@ -9,8 +9,8 @@ import type { Rpc, UpstreamStatus } from "./rpc.ts";
 import { tipOf } from "./walk.ts";
 
 /**
- * By the heads that were told last, whoever is on another fork, or may be: further ahead than one block. Nobody is asked, and
- * an only upstream has no rival.
+ * By the heads that were told last, whoever is on another fork, or may be: further ahead than one block, or where we hold
+ * none. Nobody is asked, and an only upstream has no rival.
  */
 export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
   const told = rpc.upstreams().filter(({ healthy }) => healthy);
@@ -18,8 +18,10 @@ export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
   const isElsewhere = ({ headBlock = -1, headHash, headParent }: UpstreamStatus) => {
     if (headBlock === tip.number + 1 && headParent !== undefined) return headParent !== tip.hash;
     if (headBlock > tip.number) return true;
+    // Of a block that was passed over while catching up there is no hash.
     const ours = trail.unfinal.find(({ number }) => number === headBlock);
-    return ours !== undefined && headHash !== undefined && headHash !== ours.hash;
+    if (ours === undefined) return headBlock > trail.final.number;
+    return headHash !== undefined && headHash !== ours.hash;
   };
   return told.length < 2 ? [] : told.filter(isElsewhere).map(({ name }) => name);
 }
@@ -38,14 +40,23 @@ export interface Place {
   readonly head: Block;
 }
 
-/** @throws as `ask` does */
-export async function placeOf(rpc: Rpc, name: string, trail: Trail, signal: AbortSignal): Promise<Place> {
+/** @param followed has what we have passed over. @throws as `ask` does */
+export async function placeOf(
+  rpc: Rpc,
+  name: string,
+  trail: Trail,
+  followed: string | undefined,
+  signal: AbortSignal,
+): Promise<Place> {
   const choice = { only: name, signal };
   const tip = tipOf(trail);
   const { value: head } = await rpc.ask(headOf("latest"), choice);
   const isBelow = head.number < tip.number;
   const theirs = isBelow ? head : (await rpc.ask(blockByNumber(tip.number), choice)).value;
-  const ours = trail.unfinal.find(({ number }) => number === theirs.number);
+  let ours: BlockRef | undefined = trail.unfinal.find(({ number }) => number === theirs.number);
+  if (ours === undefined && theirs.number > trail.final.number && followed !== undefined && followed !== name) {
+    ours = (await rpc.ask(blockByNumber(theirs.number), { only: followed, signal })).value;
+  }
   if (ours !== undefined && ours.hash !== theirs.hash) return { kind: "elsewhere", head };
   return { kind: isBelow ? "behind" : "level", head };
 }
@@ -62,12 +73,13 @@ export async function forkOf(
   address: Address,
   name: string,
   trail: Trail,
+  followed: string | undefined,
   reach: Reach,
   signal: AbortSignal,
 ): Promise<Fork | undefined> {
   const { final } = trail;
   const choice = { only: name, signal };
-  const { kind, head } = await placeOf(rpc, name, trail, signal);
+  const { kind, head } = await placeOf(rpc, name, trail, followed, signal);
   if (kind !== "elsewhere") return undefined;
   if (!isBlock((await rpc.ask(blockByNumber(final.number), choice)).value, final)) return undefined;
   const ask: AskRange = (fromBlock, toBlock) => rpc.ask(logs({ address, topics: TOPICS, fromBlock, toBlock }), choice);
