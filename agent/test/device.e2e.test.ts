@@ -567,6 +567,24 @@ describe("what somebody does to the interface", () => {
     await sh("ip link set wg0 mtu 1300");
     await until("the change to be noticed", 5_000, () => changes > 0);
   });
+
+  it("is watched no longer at the end, though ip is a wrapper that leaves a process behind", async () => {
+    const { PATH } = process.env;
+    mkdirSync("/run/wrapping");
+    writeFileSync("/run/wrapping/ip", `#!/bin/sh\n${(await sh("command -v ip")).trim()} "$@"\n:\n`, { mode: 0o755 });
+    process.env["PATH"] = `/run/wrapping:${PATH}`;
+    const end = new AbortController();
+    const ended = device.watch(() => {}, overlay, end.signal);
+    await until(
+      "the wrapped one to run",
+      5_000,
+      async () => (await sh("pgrep -fc '/run/wrapping/ip monitor' || true")).trim() !== "0",
+    );
+    process.env["PATH"] = PATH;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    end.abort();
+    await ended;
+  }, 10_000);
 });
 
 describe("a member that is connected", () => {

@@ -208,7 +208,14 @@ async function watch(words: readonly string[], onChange: () => void, signal: Abo
 /** One `ip monitor`, until it ends or the signal aborts. */
 async function monitor(words: readonly string[], onChange: () => void, signal: AbortSignal): Promise<void> {
   const child = start("ip", ["monitor", "link", "address", "route"], "ignore");
-  const stop = () => child.kill("SIGKILL");
+  // With all that it started: what is left of a wrapper would hold its output open, and a shutdown up.
+  const stop = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
+  };
   signal.addEventListener("abort", stop, { once: true });
   let timer: NodeJS.Timeout | undefined;
   let tail = "";
