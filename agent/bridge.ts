@@ -43,7 +43,8 @@ export async function followChain(agent: Agent, signal: AbortSignal): Promise<vo
 function isHopeless(agent: Agent, { fault }: AgentError): boolean {
   if (fault.code === "store.other-chain") return true;
   // Before any head was seen it is not one upstream that has changed: the database is of another chain than all of them.
-  if (fault.code === "chain.other-genesis") return agent.headSeenMs === undefined;
+  // Where there is no database, upstreams tell differently from one another.
+  if (fault.code === "chain.other-genesis") return agent.headSeenMs === undefined && agent.savedLedger !== undefined;
   const isFresh = agent.savedLedger === undefined && agent.running.size === 0;
   return isFresh && ["chain.no-contract", "chain.wrong-network", "chain.no-start-block"].includes(fault.code);
 }

@@ -60,7 +60,9 @@ function isOverdue({ now }: Agent, { sinceMs }: Doubt): boolean {
 /** Of all that answer, one has another block in place of one of ours. */
 async function isDenied(agent: Agent, signal: AbortSignal): Promise<boolean> {
   const held = trail(agent.ledger);
-  const asked = witnesses(agent).map(({ name }) => placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal));
+  const asked = witnesses(agent).map(({ name }) =>
+    placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal),
+  );
   const places = await Promise.allSettled(asked);
   signal.throwIfAborted();
   return places.some((place) => place.status === "fulfilled" && place.value.kind === "elsewhere");

@@ -103,7 +103,8 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
  * not held up by one that is known to be down. What is disputed must be settled.
  */
 function withoutWords(agent: Agent, before: Unvouched): "vouched" | "waits" {
-  if (before.dispute !== undefined) return "waits";
+  // Nobody is left whom to believe.
+  if (before.dispute !== undefined || witnesses(agent).length === 0) return "waits";
   const isDown = (one: UpstreamStatus) =>
     one.fault !== undefined || Object.values(one.errors).some((count) => count > 0);
   const isComing = agent.rpc.upstreams().some((one) => !one.healthy && !isDown(one));

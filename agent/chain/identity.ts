@@ -7,7 +7,31 @@ import type { Expected, Question } from "./rpc.ts";
 
 /** The genesis block that upstreams are held to; shared by all of them. */
 export interface Pin {
+  /** Undefined until as many tell the same as there must be. */
   genesis: Hash | undefined;
+  /** What each tells; of one that does not serve its oldest block, nothing. */
+  readonly told: Map<string, Hash | undefined>;
+  readonly upstreams: number;
+}
+
+export function newPin(upstreams: number, genesis: Hash | undefined): Pin {
+  return { genesis, told: new Map(), upstreams };
+}
+
+/** Two must agree where two can tell; until then what one tells holds for as long as nobody tells otherwise. */
+function hear(pin: Pin, upstream: string, genesis: Hash | undefined): void {
+  pin.told.set(upstream, genesis);
+  if (genesis === undefined || pin.genesis !== undefined) return;
+  const all = [...pin.told.values()];
+  const tellers = pin.upstreams - all.filter((one) => one === undefined).length;
+  if (all.filter((one) => one === genesis).length >= Math.min(2, tellers)) pin.genesis = genesis;
+}
+
+/** Whether nothing that is known speaks against what this upstream told. */
+function isHeld({ genesis, told }: Pin, upstream: string): boolean {
+  const own = told.get(upstream);
+  if (own === undefined) return true;
+  return genesis === undefined ? [...told.values()].every((one) => one === undefined || one === own) : own === genesis;
 }
 
 export interface Identity {
@@ -41,20 +65,19 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
       ]);
       // Somebody else may have answered a part of it.
       if (doubts !== doubtsBefore) continue;
-      fault = faultIn(chain, genesis, bytecode !== "0x");
+      if (chain === expected.chainId) hear(pin, upstream, genesis);
+      fault = faultIn(chain, bytecode !== "0x");
       isKnown = fault === undefined;
       if (fault !== undefined) throw new AgentError(fault);
-      pin.genesis ??= genesis;
       return;
     }
   }
 
-  function faultIn(chain: number, genesis: Hash | undefined, hasCode: boolean): Fault | undefined {
+  function faultIn(chain: number, hasCode: boolean): Fault | undefined {
     if (chain !== expected.chainId) {
       return { code: "chain.wrong-network", upstream, expected: expected.chainId, got: chain };
     }
-    const isOther = genesis !== undefined && pin.genesis !== undefined && genesis !== pin.genesis;
-    if (isOther) return { code: "chain.other-genesis", upstream };
+    if (!isHeld(pin, upstream)) return { code: "chain.other-genesis", upstream };
     return hasCode ? undefined : { code: "chain.no-contract", contract: expected.contract ?? "", upstream };
   }
 
@@ -66,13 +89,13 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
   }
 
   return {
-    check: () => (isKnown ? Promise.resolve() : recheck()),
+    check: () => (isKnown && isHeld(pin, upstream) ? Promise.resolve() : recheck()),
     recheck,
     doubt() {
       doubts++;
       isKnown = false;
     },
-    isKnown: () => isKnown,
+    isKnown: () => isKnown && isHeld(pin, upstream),
     fault: () => fault,
   };
 }

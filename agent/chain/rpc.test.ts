@@ -42,7 +42,7 @@ async function rig({ schemes = ["http"], before = () => {}, ...options }: RigOpt
   const changes: UpstreamChange[] = [];
   const rpc = connect({
     urls: proxies.map((proxy, i) => proxy.url(`/v1/${PLANTED}`, schemes[i])),
-    expect: { chainId: 31_337, contract: contract.address as Address },
+    expect: { chainId: 31_337, genesis: chain.hashOf(0) as Hash, contract: contract.address as Address },
     onChange: (change) => changes.push(change),
     random: () => 0.1,
     ...options,
@@ -431,18 +431,43 @@ describe("whose chain it is", () => {
     await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({ fault: { code: "chain.other-genesis" } });
   });
 
-  it("is what the first upstream says where nothing is pinned", async () => {
-    const { rpc, chain, names } = await rig({
-      schemes: ["http", "http"],
+  it("is what an only upstream says where nothing is pinned", async () => {
+    const { rpc, chain } = await rig({ expect: { chainId: 31_337 } });
+    await rpc.ask(headOf("latest"));
+    expect(rpc.genesis()).toBe(chain.hashOf(0));
+  });
+
+  it.each<[string, number, boolean, string[]]>([
+    ["alike", 2, false, ["", ""]],
+    ["differently, and then neither is believed", 2, true, ["chain.other-genesis", "chain.other-genesis"]],
+    ["differently, and then most of them are believed", 3, true, ["", "chain.other-genesis", ""]],
+  ])("is what two tell %s (of %i)", async (_, count, isForeign, faults) => {
+    const { rpc, chain } = await rig({
+      schemes: Array<"http">(count).fill("http"),
       before: ([, second]) => {
-        second?.misbehave({ kind: "delay", ms: 50 });
-        if (second !== undefined) second.backend = foreign({ seed: "another" });
+        if (second !== undefined && isForeign) second.backend = foreign({ seed: "another" });
       },
       expect: { chainId: 31_337 },
     });
-    await until(() => rpc.upstreams()[1]?.fault !== undefined);
-    expect(rpc.genesis()).toBe(chain.hashOf(0));
-    expect(rpc.upstreams()[1]?.fault).toEqual({ code: "chain.other-genesis", upstream: names[1] });
+    await rpc.ask(headOf("latest")).catch(() => {});
+    await until(() => rpc.upstreams().every(({ fault }, i) => (fault?.code ?? "") === faults[i]));
+    expect(rpc.genesis()).toBe(count === 2 && isForeign ? undefined : chain.hashOf(0));
+  });
+
+  it("is what one tells as long as the other one is down, and may be the other's yet", async () => {
+    let mend = () => {};
+    const { rpc, proxies } = await rig({
+      schemes: ["http", "http"],
+      before: ([, second]) => {
+        mend = second?.misbehave({ kind: "status", status: 500 }) ?? mend;
+      },
+      expect: { chainId: 31_337 },
+    });
+    await rpc.ask(headOf("latest"));
+    expect(rpc.genesis()).toBeUndefined();
+    if (proxies[1] !== undefined) proxies[1].backend = foreign({ seed: "another" });
+    mend();
+    await until(() => rpc.upstreams().every(({ fault }) => fault?.code === "chain.other-genesis"));
   });
 
   it("can be pinned later, and is asked again then", async () => {

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError, type Fault } from "../errors.ts";
 import type { Address, Block, Hash } from "../model.ts";
-import type { Pin } from "./identity.ts";
+import { newPin } from "./identity.ts";
 import { blamesQuestion, type Read, RpcError, Trouble, type TroubleKind } from "./reply.ts";
 import { stoppable, type Upstream, upstream } from "./upstream.ts";
 import { alarm } from "./wakeup.ts";
@@ -29,7 +29,7 @@ export interface Rpc {
   suspect(upstream: string): void;
   /** Who it is must be asked again before its next answer counts. */
   doubt(upstream: string): void;
-  /** The genesis block that every upstream must have from now on; without one, the first upstream's word counts. */
+  /** The genesis block that every upstream must have from now on; without one, what two of them tell. */
   pin(genesis: Hash): void;
   /** The genesis that upstreams are held to, once one has been verified. */
   genesis(): Hash | undefined;
@@ -104,7 +104,7 @@ export interface ConnectOptions {
 }
 
 export function connect({ urls, expect, onChange = () => {}, random = Math.random }: ConnectOptions): Rpc {
-  const pin: Pin = { genesis: expect.genesis };
+  const pin = newPin(urls.length, expect.genesis);
   const heads = alarm();
   const bestHead = () => {
     const known = all.map((one) => one.head(performance.now())).filter((head) => head !== undefined);
@@ -115,10 +115,22 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
     upstream({ name: names[i] ?? "", url, expect, pin, random, onChange, onHead: heads.ring, bestHead }),
   );
   const preference: Preference = { last: undefined };
+  let introduced: Promise<unknown> | undefined;
+
+  /** Before anything is known of the chain, whoever answers first does not choose it. */
+  async function introduction(signal: AbortSignal | undefined): Promise<void> {
+    if (pin.genesis !== undefined || all.length < 2) return;
+    introduced ??= Promise.race([
+      Promise.allSettled(all.map(({ identity }) => identity.check())),
+      sleep(INTRODUCTION_MS),
+    ]);
+    await stoppable(introduced, signal);
+  }
 
   return {
-    ask(question, choice = {}) {
-      const { not, only } = choice;
+    async ask(question, choice = {}) {
+      const { not, only, signal } = choice;
+      await introduction(signal);
       const willing = all.filter(({ name }) => name !== not && (only === undefined || name === only));
       return failover(willing, preference, question, choice);
     },
@@ -143,6 +155,9 @@ interface Preference {
   last: Upstream | undefined;
 }
 const HEAD_START = 0.7;
+
+/** How long a first start waits for upstreams to say which chain they serve. */
+const INTRODUCTION_MS = 2_000;
 
 /** Each upstream is tried at most this often for one question: a lone one deserves a second chance at once. */
 const MAX_TRIES = 2;
