@@ -584,6 +584,39 @@ describe("an upstream's head", () => {
     expect(chain.suspected).toEqual(["liar"]);
   });
 
+  it("that is made up, and whose logs nobody tells, holds up nothing that another upstream has", async () => {
+    const chain = new DrawnChain("liar", "good");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-c21-c22", "liar");
+    chain.whims.set("liar", (call) => (asksLogs(call) ? refusal("unknown block") : undefined));
+    expect(await watcher.poll()).toBe("");
+    expect(chain.suspected).toEqual(["liar"]);
+    expect(watcher.follower.figures.headBlock).toBe(20);
+    chain.draw("a20-a21+7", "good");
+    expect(await watcher.poll()).toBe("a21+7");
+  });
+
+  it("that one upstream alone has, and whose logs it does not tell yet, is reached with the next poll", async () => {
+    const chain = new DrawnChain("good", "behind");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21+7", "good").draw("a1..a19", "behind");
+    chain.whims.set("good", (call) => (asksLogs(call) ? refusal("header not found") : undefined));
+    expect(await watcher.poll()).toBe("");
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("a21+7");
+  });
+
+  it("that an only upstream has, and whose logs it does not tell yet, is what the poll fails with", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21+7");
+    chain.whims.set("one", (call) => (asksLogs(call) ? refusal("header not found") : undefined));
+    await expect(watcher.poll()).rejects.toMatchObject({ kind: "absent" });
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("a21+7");
+    expect(chain.suspected).toEqual([]);
+  });
+
   it("that flaps between two heights tells each block once", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain, "a1..a20");
