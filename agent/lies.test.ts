@@ -549,6 +549,17 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
     expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });
 
+  it("is carried out within seconds where the one that leaves it out stands still from then on", async () => {
+    await world.node(2);
+    world.boot.contract.revoke(2n);
+    const top = world.boot.contract.mine();
+    world.serve("scripted", blank(upTo(world.boot.chain, () => top)));
+    await world.boot.poll();
+    await later(5);
+    expect(world.boot.agent.follower.heads.tipFrom).toBe("other");
+    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
   it.each([1, 3, 5])("is carried out within seconds by an upstream that is %i blocks behind", async (lag) => {
     await world.node(2);
     follow(world.boot.chain, blank(world.boot.chain.answer));

@@ -9,6 +9,8 @@ export interface Doubt {
    * a bloom that says so, by the word of one upstream where there are more.
    */
   readonly kind: "unlikely" | "unknown" | "partial" | "unseconded";
+  /** The upstream that told the block. */
+  readonly from: string;
   /** The head from which on it is read again. */
   readonly due: number;
   /** Infinite where time alone is no reason to read it again. */
@@ -26,21 +28,27 @@ const TOGETHER = 10;
 /** A chain may stand still, and its upstream find the missing logs all the same. */
 const AGAIN_MS = 4_000;
 
-/**
- * What there is to doubt about a block just read. `emptiness` is absent where it had logs; `isFresh`: read as soon as it
- * was announced; `hasWitness`: another upstream can be asked.
- */
+/** How a block was read. */
+export interface Telling {
+  readonly from: string;
+  /** As soon as it was announced. */
+  readonly isFresh: boolean;
+  /** Another upstream can be asked. */
+  readonly hasWitness: boolean;
+}
+
+/** What there is to doubt about a block just read. `emptiness` is absent where it had logs. */
 export function doubtOf(
   block: BlockRef,
   emptiness: Emptiness | undefined,
-  { isFresh, hasWitness }: { readonly isFresh: boolean; readonly hasWitness: boolean },
+  { from, isFresh, hasWitness }: Telling,
   nowMs: number,
   unread: readonly number[] = [],
 ): Doubt | undefined {
   if (emptiness === "sure" && !hasWitness) return undefined;
   const kind = unread.length > 0 ? "unlikely" : emptiness === "sure" ? "unseconded" : (emptiness ?? "partial");
   const wait = kind === "partial" || !isFresh ? SETTLED_DEPTH : OVERLAP;
-  return { block, kind, due: block.number + wait, readAtMs: nowMs, unread };
+  return { block, kind, from, due: block.number + wait, readAtMs: nowMs, unread };
 }
 
 /** Those to be read again now, lowest first. */

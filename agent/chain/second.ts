@@ -33,8 +33,8 @@ interface Running {
 
 /** At most one reading of each kind. */
 export interface Second {
-  /** With what it is to settle. */
-  doubts: { readonly running: Running; readonly doubts: readonly Doubt[] } | undefined;
+  /** With what it is to settle; by whom it asks. */
+  readonly doubts: Map<string, { readonly running: Running; readonly doubts: readonly Doubt[] }>;
   final: Running | undefined;
 }
 
@@ -42,24 +42,29 @@ export interface Second {
 export function begin(walk: Walk, target: Target | undefined): void {
   const { follower, options, trail } = walk;
   const { second, finality } = follower;
-  const upstream = follower.heads.tipFrom;
-  const doubts = dueNow(follower.doubts, tipOf(trail).number, options.now());
-  if (second.doubts === undefined && doubts.length > 0 && upstream !== undefined) {
-    follower.doubts = follower.doubts.filter((doubt) => !doubts.includes(doubt));
-    second.doubts = { doubts, running: run(doubtful(walk, upstream, doubts)) };
+  const due = dueNow(follower.doubts, tipOf(trail).number, options.now());
+  for (const [whom, doubts] of Map.groupBy(due, toBeAsked)) {
+    if (second.doubts.has(whom)) continue;
+    const taken = new Set(doubts);
+    follower.doubts = follower.doubts.filter((doubt) => !taken.has(doubt));
+    second.doubts.set(whom, { doubts, running: run(doubtful(walk, doubts)) });
   }
   if (target === undefined || second.final !== undefined || !isDue(finality, target.head)) return;
   second.final = run(finalNow(walk, target));
 }
 
+/** What one upstream told is read by another, and what more there is to doubt by both. */
+const toBeAsked = ({ from, kind }: Doubt) => `${kind === "unseconded" ? "others than" : "all and"} ${from}`;
+
 /** Tells what is done. */
 export function* told(walk: Walk): Generator<Advance> {
-  const { doubts, final } = walk.follower.second;
-  const settled = doubts?.running.done;
-  if (doubts !== undefined && settled !== undefined) {
-    walk.follower.second.doubts = undefined;
+  const { doubts: readings, final } = walk.follower.second;
+  for (const [whom, { doubts, running }] of [...readings]) {
+    const settled = running.done;
+    if (settled === undefined) continue;
+    readings.delete(whom);
     if (settled !== "failed") yield* fitting(walk, settled);
-    keep(walk, doubts.doubts, settled);
+    keep(walk, doubts, settled);
   }
   if (final?.done !== undefined) {
     walk.follower.second.final = undefined;
@@ -76,13 +81,13 @@ function keep(walk: Walk, doubts: readonly Doubt[], settled: Reading | "failed")
   follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];
 }
 
-function leftOf({ rpc, follower, options, trail }: Walk, doubt: Doubt, settled: Reading | "failed"): Doubt | undefined {
+function leftOf({ rpc, options, trail, follower }: Walk, doubt: Doubt, settled: Reading | "failed"): Doubt | undefined {
   const nowMs = options.now();
   if (settled === "failed") return { ...doubt, readAtMs: nowMs };
   const isBeyond = doubt.block.number > (settled.secondedTo ?? -1);
   // Another upstream has not come so far yet. What else there is to doubt need not be read again with every block.
   if (isBeyond && doubt.kind === "unseconded") return doubt;
-  if (isBeyond && hasWitness(rpc, follower.heads.tipFrom ?? "")) {
+  if (isBeyond && hasWitness(rpc, doubt.from)) {
     return { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS };
   }
   const told = follower.told.get(doubt.block.number);
@@ -145,13 +150,15 @@ function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
 /** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
 const SINGLY = 4;
 
-async function doubtful(walk: Walk, upstream: string, doubts: readonly Doubt[]): Promise<Reading | undefined> {
+/** Of doubts about what one upstream told, all alike. */
+async function doubtful(walk: Walk, doubts: readonly Doubt[]): Promise<Reading | undefined> {
   const all = doubts.map(({ block }) => block);
+  const upstream = doubts[0]?.from ?? "";
   // Who told of them has nothing to add: one question to another upstream, for all of them.
   const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
-  const choices = isSeconded ? [{ not: upstream }] : undefined;
+  const witnesses = hasWitness(walk.rpc, upstream) ? [{ not: upstream }] : [];
   let secondedTo = -1;
-  const reading = await byTwo(walk, upstream, choices, async (choice, ask) => {
+  const reading = await byTwo(walk, upstream, isSeconded ? witnesses : undefined, async (choice, ask) => {
     const isOther = choice.not !== undefined;
     // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
     const reach = isOther ? await reachOf(walk, choice) : Number.POSITIVE_INFINITY;

@@ -85,7 +85,7 @@ export function newFollower(hasBlooms = false): Follower {
     habits: { refusals: new Map(), hasBlooms },
     doubts: [],
     told: new Map(),
-    second: { doubts: undefined, final: undefined },
+    second: { doubts: new Map(), final: undefined },
     conflictAt: undefined,
   };
 }
