@@ -603,6 +603,18 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
     expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });
 
+  it("is carried out within seconds of the other upstream's return where the blooms are full", async () => {
+    await world.node(2, { bloom: "full" });
+    const { answer } = world.boot.chain;
+    follow(world.boot.chain, (method, params) => (method === "eth_getLogs" ? { result: [] } : answer(method, params)));
+    world.boot.contract.revoke(2n);
+    world.boot.contract.mine();
+    await world.withoutTheOther(() => later(15));
+    expect(world.boot.holds(keyOf(1))).toEqual([true]);
+    await later(5);
+    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
   it("is nobody else's: a revoke that the second one tells of another token", async () => {
     await world.node(2);
     world.boot.upstreams.set(

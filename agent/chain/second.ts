@@ -92,7 +92,10 @@ function leftOf({ rpc, options, trail, follower }: Walk, doubt: Doubt, settled: 
   }
   const told = follower.told.get(doubt.block.number);
   const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
-  return afterReading(doubt, tipOf(trail).number, nowMs, isFound);
+  const left = afterReading(doubt, tipOf(trail).number, nowMs, isFound);
+  if (left !== undefined || !isBeyond || rpc.upstreams().length < 2) return left;
+  // Whoever is down may have what the one that told the block leaves out.
+  return { ...doubt, kind: "unseconded", due: Number.POSITIVE_INFINITY, readAtMs: nowMs };
 }
 
 /** What of the pause between two readings is left out where another upstream has not come so far. */
