@@ -5,8 +5,8 @@ import type { Emptiness } from "./bloom.ts";
 export interface Doubt {
   readonly block: BlockRef;
   /**
-   * No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all; no logs and
-   * a bloom that says so, by the word of one upstream where there are more.
+   * No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all; or only
+   * that it is one upstream's word where there are more: no logs and a bloom that says so, or a block that is deep.
    */
   readonly kind: "unlikely" | "unknown" | "partial" | "unseconded";
   /** The upstream that told the block. */
@@ -33,6 +33,8 @@ export interface Telling {
   readonly from: string;
   /** As soon as it was announced. */
   readonly isFresh: boolean;
+  /** It was so deep by then that all its logs should have been there. */
+  readonly isDeep: boolean;
   /** Another upstream can be asked. */
   readonly hasWitness: boolean;
 }
@@ -41,13 +43,14 @@ export interface Telling {
 export function doubtOf(
   block: BlockRef,
   emptiness: Emptiness | undefined,
-  { from, isFresh, hasWitness }: Telling,
+  { from, isFresh, isDeep, hasWitness }: Telling,
   nowMs: number,
   unread: readonly number[] = [],
 ): Doubt | undefined {
-  if (emptiness === "sure" && !hasWitness) return undefined;
-  const kind = unread.length > 0 ? "unlikely" : emptiness === "sure" ? "unseconded" : (emptiness ?? "partial");
-  const wait = kind === "partial" || !isFresh ? SETTLED_DEPTH : OVERLAP;
+  const isUnseconded = isDeep || emptiness === "sure";
+  if (isUnseconded && !hasWitness) return undefined;
+  const kind = isUnseconded ? "unseconded" : unread.length > 0 ? "unlikely" : (emptiness ?? "partial");
+  const wait = kind === "partial" || isDeep || !isFresh ? SETTLED_DEPTH : OVERLAP;
   return { block, kind, from, due: block.number + wait, readAtMs: nowMs, unread };
 }
 

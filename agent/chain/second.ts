@@ -24,6 +24,8 @@ interface Reading {
   readonly events: readonly AccessEvent[];
   /** Up to where another upstream than the one that we follow has read. */
   readonly secondedTo?: number;
+  /** What was read below it is ours, though we passed its block over. */
+  readonly below?: BlockRef | undefined;
 }
 
 /** At work while `done` is absent. */
@@ -125,13 +127,14 @@ function isHeld({ trail }: Walk, { number, hash }: BlockRef): boolean {
 }
 
 /** The chain may have been reorganised since: what does not fit our blocks any more is let go. */
-function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
+function* fitting(walk: Walk, { to, events, below }: Reading): Generator<Advance> {
   const { trail, follower, options } = walk;
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
   const end = to !== undefined && hashes.get(to.number) === to.hash ? to : trail.final;
+  const top = below !== undefined && hashes.get(below.number) === below.hash ? below : end;
   const isOurs = ({ at: { block }, blockHash }: AccessEvent) => {
     // Of a block that was passed over while catching up there is no hash.
-    const isBetween = block > trail.final.number && block <= end.number && !hashes.has(block);
+    const isBetween = block > trail.final.number && block <= top.number && !hashes.has(block);
     return isBetween || hashes.get(block) === blockHash;
   };
   const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(walk, event)));
@@ -169,9 +172,24 @@ async function doubtful(walk: Walk, doubts: readonly Doubt[]): Promise<Reading |
     const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
     const logs = await (isSeconded ? inOne(walk, blocks, askOther) : logsOf(walk, blocks, upstream, choice, ask));
     if (isOther) secondedTo = blocks.at(-1)?.number ?? -1;
-    return logs;
+    return isSeconded ? oursOf(walk, blocks, logs, choice) : logs;
   });
-  return reading && { ...reading, secondedTo };
+  return reading && { ...reading, secondedTo, below: isSeconded ? all.at(-1) : undefined };
+}
+
+/** What is told of blocks that we passed over counts where whoever tells it has the block of ours above them. */
+async function oursOf(
+  { rpc, options, trail }: Walk,
+  blocks: readonly BlockRef[],
+  logs: readonly RawLog[],
+  choice: Choice,
+): Promise<readonly RawLog[]> {
+  const numbers = new Set(trail.unfinal.map(({ number }) => number));
+  const isKnown = ({ blockNumber }: RawLog) => numbers.has(blockNumber);
+  const last = blocks.at(-1);
+  if (last === undefined || logs.every(isKnown)) return logs;
+  const { value } = await rpc.ask(blockByNumber(last.number), { ...choice, signal: options.signal });
+  return value.hash === last.hash ? logs : logs.filter(isKnown);
 }
 
 async function logsOf(walk: Walk, blocks: readonly BlockRef[], upstream: string, choice: Choice, ask: AskRange) {
