@@ -9,8 +9,8 @@ export interface Doubt {
    * that it is one upstream's word where there are more: no logs and a bloom that says so, or a block that is deep.
    */
   readonly kind: "unlikely" | "unknown" | "partial" | "unseconded";
-  /** The upstream that told the block. */
-  readonly from: string;
+  /** The upstream that told the block; a restart forgets it. */
+  readonly from: string | undefined;
   /** The head from which on it is read again. */
   readonly due: number;
   /** Infinite where time alone is no reason to read it again. */
@@ -52,6 +52,12 @@ export function doubtOf(
   const kind = isUnseconded ? "unseconded" : unread.length > 0 ? "unlikely" : (emptiness ?? "partial");
   const wait = kind === "partial" || isDeep || !isFresh ? SETTLED_DEPTH : OVERLAP;
   return { block, kind, from, due: block.number + wait, readAtMs: nowMs, unread };
+}
+
+/** What there is to doubt about a block that was read before a restart, which forgets whatever there was. */
+export function doubtAnew(block: BlockRef): Doubt {
+  const [due, readAtMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  return { block, kind: "unseconded", from: undefined, due, readAtMs, unread: [] };
 }
 
 /** Those to be read again now, lowest first. */

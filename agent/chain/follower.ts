@@ -12,7 +12,7 @@ import { history } from "./history.ts";
 import { headOf } from "./questions.ts";
 import { Moved, passes, RUN } from "./route.ts";
 import { type Rpc, RpcError } from "./rpc.ts";
-import { begin, finalised, told } from "./second.ts";
+import { begin, doubtAll, finalised, told } from "./second.ts";
 import { firstBlock } from "./start.ts";
 import { hasWitness } from "./tip.ts";
 import { extended } from "./unfinal.ts";
@@ -59,6 +59,7 @@ export async function* follow(
 }
 
 async function* poll(walk: Walk): AsyncGenerator<Advance> {
+  if (walk.follower.isNew) doubtAll(walk);
   yield* begun(walk);
   const target = yield* onward(walk);
   yield* told(walk);

@@ -352,6 +352,20 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.follower.figures.divergences).toBe(0);
   });
 
+  it("are asked for once more after a restart, of each upstream where there are two, and never of an only one", async () => {
+    const asked: number[] = [];
+    for (const names of [["one"], ["one", "two"]]) {
+      const chain = new DrawnChain(...names);
+      const watcher = await followed(chain);
+      await mined(chain, watcher, 11, 30);
+      watcher.restart();
+      chain.calls.length = 0;
+      await watcher.polls(10);
+      asked.push(chain.calls.filter(asksLogs).length);
+    }
+    expect(asked).toEqual([0, 2]);
+  });
+
   it("cost nothing where the bloom is sure that there are none", async () => {
     const chain = new DrawnChain();
     const watcher = await followed(chain);

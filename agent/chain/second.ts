@@ -5,7 +5,7 @@
 import type { AccessEvent, Advance, Block, BlockRef } from "../model.ts";
 import { byNumber, logsOfBlock } from "./block-logs.ts";
 import { denies, usesBlooms } from "./bloom.ts";
-import { afterReading, type Doubt, dueNow } from "./doubts.ts";
+import { afterReading, type Doubt, doubtAnew, dueNow } from "./doubts.ts";
 import { decodeLogs, inOrder, subjectOf } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
@@ -40,6 +40,12 @@ export interface Second {
   final: Running | undefined;
 }
 
+/** At a start: what was left out before may be left out still. */
+export function doubtAll({ rpc, follower, trail }: Walk): void {
+  follower.isNew = false;
+  if (rpc.upstreams().length > 1) follower.doubts = trail.unfinal.map(doubtAnew);
+}
+
 /** Begins what is due; `target` is absent where the head is an old one. */
 export function begin(walk: Walk, target: Target | undefined): void {
   const { follower, options, trail } = walk;
@@ -56,7 +62,8 @@ export function begin(walk: Walk, target: Target | undefined): void {
 }
 
 /** What one upstream told is read by another, and what more there is to doubt by both. */
-const toBeAsked = ({ from, kind }: Doubt) => `${kind === "unseconded" ? "others than" : "all and"} ${from}`;
+const toBeAsked = ({ from, kind }: Doubt) =>
+  `${kind === "unseconded" ? "others than" : "all and"} ${from ?? "anybody"}`;
 
 /** Tells what is done. */
 export function* told(walk: Walk): Generator<Advance> {
@@ -88,8 +95,7 @@ function leftOf({ rpc, options, trail, follower }: Walk, doubt: Doubt, settled: 
   if (settled === "failed") return { ...doubt, readAtMs: nowMs };
   const isBeyond = doubt.block.number > (settled.secondedTo ?? -1);
   // Another upstream has not come so far yet. What else there is to doubt need not be read again with every block.
-  if (isBeyond && doubt.kind === "unseconded") return doubt;
-  if (isBeyond && hasWitness(rpc, doubt.from)) {
+  if (isBeyond && (doubt.kind === "unseconded" || hasWitness(rpc, doubt.from ?? ""))) {
     return { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS };
   }
   const told = follower.told.get(doubt.block.number);
@@ -158,22 +164,29 @@ const SINGLY = 4;
 
 /** Of doubts about what one upstream told, all alike. */
 async function doubtful(walk: Walk, doubts: readonly Doubt[]): Promise<Reading | undefined> {
+  const { rpc, follower } = walk;
   const all = doubts.map(({ block }) => block);
-  const upstream = doubts[0]?.from ?? "";
-  // Who told of them has nothing to add: one question to another upstream, for all of them.
+  const names = rpc.upstreams().map(({ name }) => name);
+  const from = doubts[0]?.from;
+  const upstream = from ?? follower.heads.tipFrom ?? "";
+  // Who told of them has nothing to add: one question to another upstream, for all of them. Where it may have been anybody,
+  // each is left out once.
   const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
-  const witnesses = hasWitness(walk.rpc, upstream) ? [{ not: upstream }] : [];
-  let secondedTo = -1;
+  const tellers = from === undefined ? names : [from];
+  const witnesses = tellers.every((name) => hasWitness(rpc, name)) ? tellers.map((not) => ({ not })) : [];
+  const seconded = new Map<string, number>();
   const reading = await byTwo(walk, upstream, isSeconded ? witnesses : undefined, async (choice, ask) => {
-    const isOther = choice.not !== undefined;
-    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
-    const reach = isOther ? await reachOf(walk, choice) : Number.POSITIVE_INFINITY;
+    const { not } = choice;
+    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest a little later.
+    const reach = not === undefined ? Number.POSITIVE_INFINITY : await reachOf(walk, choice);
     const blocks = all.filter(({ number }) => number <= reach);
-    const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
+    const askOther: AskRange = (from, to, other = not) => ask(from, to, other);
     const logs = await (isSeconded ? inOne(walk, blocks, askOther) : logsOf(walk, blocks, upstream, choice, ask));
-    if (isOther) secondedTo = blocks.at(-1)?.number ?? -1;
-    return isSeconded ? oursOf(walk, blocks, logs, choice) : logs;
+    const ours = isSeconded ? await oursOf(walk, blocks, logs, choice) : logs;
+    if (not !== undefined) seconded.set(not, blocks.at(-1)?.number ?? -1);
+    return ours;
   });
+  const secondedTo = Math.min(...tellers.map((name) => seconded.get(name) ?? -1));
   return reading && { ...reading, secondedTo, below: isSeconded ? all.at(-1) : undefined };
 }
 
@@ -262,7 +275,7 @@ async function byTwo(
   const { signal } = options;
   const choices = by ?? (hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}]);
   const readings = await Promise.allSettled(
-    choices.map((choice) => read(choice, rangeAsker(rpc, contract, upstream, signal, "not" in choice))),
+    choices.map((choice) => read(choice, rangeAsker(rpc, contract, choice.not ?? upstream, signal, "not" in choice))),
   );
   signal.throwIfAborted();
   const done = readings.filter((reading) => reading.status === "fulfilled").map(({ value }) => value);
