@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DrawnChain, type Whim } from "../test/drawn-chain.ts";
+import { DrawnChain, refusal, type Whim } from "../test/drawn-chain.ts";
 import { Down } from "../test/rpc-over.ts";
 import { Watcher } from "../test/watcher.ts";
 
@@ -72,5 +72,20 @@ describe("the finalized tag", () => {
     await watcher.polls(3);
     expect(watcher.told.words).toEqual(["100.0 +7"]);
     expect(watcher.trail.unfinal.at(-1)?.number).toBe(1_500);
+  });
+
+  it.each<[string, Whim]>([
+    ["refuses", () => refusal("unknown tag", -32602)],
+    [
+      "takes for the head",
+      () => ({ result: { number: "0xc8", hash: hash("6132"), parentHash: hash("00"), timestamp: "0x1" } }),
+    ],
+  ])("that another upstream %s makes no more final than the depth does", async (_, whim) => {
+    const chain = new DrawnChain("liar", "good").draw("a1..a200");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.finalDepth = 2;
+    chain.whims.set("good", (call, honest) => (call.params[0] === "finalized" ? whim(call, honest) : undefined));
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(200 - 64);
   });
 });
