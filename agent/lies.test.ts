@@ -63,6 +63,13 @@ const blank: Way = (truth) => async (method, params) => {
   return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
 };
 
+/** No revokes. */
+const untold: Way = (truth) => async (method, params) => {
+  const outcome = await truth(method, params);
+  if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+  return { result: (outcome.result as Told[]).filter(({ topics }) => topics[0] !== TOPIC.revoke) };
+};
+
 /** Tells of nothing above so many blocks below the head. */
 const behind = (lag: number) => upTo(world.boot.chain, () => world.boot.chain.head - lag);
 
@@ -549,6 +556,17 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
     expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });
 
+  it("is carried out within seconds where the one that leaves it out stands still from then on", async () => {
+    await world.node(2);
+    world.boot.contract.revoke(2n);
+    const top = world.boot.contract.mine();
+    world.serve("scripted", blank(upTo(world.boot.chain, () => top)));
+    await world.boot.poll();
+    await later(5);
+    expect(world.boot.agent.follower.heads.tipFrom).toBe("other");
+    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
   it.each([1, 3, 5])("is carried out within seconds by an upstream that is %i blocks behind", async (lag) => {
     await world.node(2);
     follow(world.boot.chain, blank(world.boot.chain.answer));
@@ -564,11 +582,6 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
 
   it.each([0, 3])("is carried out within seconds where its block has another log (%i blocks behind)", async (lag) => {
     await world.node(2);
-    const untold: Way = (truth) => async (method, params) => {
-      const outcome = await truth(method, params);
-      if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
-      return { result: (outcome.result as Told[]).filter(({ topics }) => topics[0] !== TOPIC.revoke) };
-    };
     follow(world.boot.chain, untold(world.boot.chain.answer));
     world.boot.upstreams.set("other", behind(lag));
     world.boot.contract.grant(ownerOf(60), "bob", keyOf(60));
@@ -588,6 +601,31 @@ describe("a removal that one of two upstreams alters or leaves out", () => {
     world.boot.contract.revoke(2n);
     world.boot.contract.mine();
     await world.withoutTheOther(() => world.boot.poll());
+    await later(5);
+    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("is carried out within seconds over a restart", async () => {
+    await world.node(2);
+    follow(world.boot.chain, untold(world.boot.chain.answer));
+    world.boot.contract.grant(ownerOf(60), "bob", keyOf(60));
+    world.boot.contract.revoke(2n);
+    world.boot.contract.mine();
+    await world.boot.poll();
+    await world.boot.restart();
+    await world.boot.fullPass();
+    await later(3);
+    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
+
+  it("is carried out within seconds of the other upstream's return where the blooms are full", async () => {
+    await world.node(2, { bloom: "full" });
+    const { answer } = world.boot.chain;
+    follow(world.boot.chain, (method, params) => (method === "eth_getLogs" ? { result: [] } : answer(method, params)));
+    world.boot.contract.revoke(2n);
+    world.boot.contract.mine();
+    await world.withoutTheOther(() => later(15));
+    expect(world.boot.holds(keyOf(1))).toEqual([true]);
     await later(5);
     expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   });

@@ -5,10 +5,12 @@ import type { Emptiness } from "./bloom.ts";
 export interface Doubt {
   readonly block: BlockRef;
   /**
-   * No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all; no logs and
-   * a bloom that says so, by the word of one upstream where there are more.
+   * No readable logs though there are some; no logs and a bloom that says nothing; logs, which may not be all; or only
+   * that it is one upstream's word where there are more: no logs and a bloom that says so, or a block that is deep.
    */
   readonly kind: "unlikely" | "unknown" | "partial" | "unseconded";
+  /** The upstream that told the block; a restart forgets it. */
+  readonly from: string | undefined;
   /** The head from which on it is read again. */
   readonly due: number;
   /** Infinite where time alone is no reason to read it again. */
@@ -26,21 +28,36 @@ const TOGETHER = 10;
 /** A chain may stand still, and its upstream find the missing logs all the same. */
 const AGAIN_MS = 4_000;
 
-/**
- * What there is to doubt about a block just read. `emptiness` is absent where it had logs; `isFresh`: read as soon as it
- * was announced; `hasWitness`: another upstream can be asked.
- */
+/** How a block was read. */
+export interface Telling {
+  readonly from: string;
+  /** As soon as it was announced. */
+  readonly isFresh: boolean;
+  /** It was so deep by then that all its logs should have been there. */
+  readonly isDeep: boolean;
+  /** Another upstream can be asked. */
+  readonly hasWitness: boolean;
+}
+
+/** What there is to doubt about a block just read. `emptiness` is absent where it had logs. */
 export function doubtOf(
   block: BlockRef,
   emptiness: Emptiness | undefined,
-  { isFresh, hasWitness }: { readonly isFresh: boolean; readonly hasWitness: boolean },
+  { from, isFresh, isDeep, hasWitness }: Telling,
   nowMs: number,
   unread: readonly number[] = [],
 ): Doubt | undefined {
-  if (emptiness === "sure" && !hasWitness) return undefined;
-  const kind = unread.length > 0 ? "unlikely" : emptiness === "sure" ? "unseconded" : (emptiness ?? "partial");
-  const wait = kind === "partial" || !isFresh ? SETTLED_DEPTH : OVERLAP;
-  return { block, kind, due: block.number + wait, readAtMs: nowMs, unread };
+  const isUnseconded = isDeep || emptiness === "sure";
+  if (isUnseconded && !hasWitness) return undefined;
+  const kind = isUnseconded ? "unseconded" : unread.length > 0 ? "unlikely" : (emptiness ?? "partial");
+  const wait = kind === "partial" || isDeep || !isFresh ? SETTLED_DEPTH : OVERLAP;
+  return { block, kind, from, due: block.number + wait, readAtMs: nowMs, unread };
+}
+
+/** What there is to doubt about a block that was read before a restart, which forgets whatever there was. */
+export function doubtAnew(block: BlockRef): Doubt {
+  const [due, readAtMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  return { block, kind: "unseconded", from: undefined, due, readAtMs, unread: [] };
 }
 
 /** Those to be read again now, lowest first. */

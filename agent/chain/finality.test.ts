@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DrawnChain, type Whim } from "../test/drawn-chain.ts";
+import { type Call, DrawnChain, refusal, type Whim } from "../test/drawn-chain.ts";
 import { Down } from "../test/rpc-over.ts";
 import { Watcher } from "../test/watcher.ts";
 
@@ -44,6 +44,42 @@ describe("an upstream that is behind", () => {
   });
 });
 
+describe("a long history", () => {
+  const isOld = ({ method, params }: Call) => method === "eth_getBlockByNumber" && Number(params[0]) < 2_900;
+  const lying: Whim = (call, honest) => {
+    const outcome = honest();
+    if (!isOld(call) || !("result" in outcome)) return outcome;
+    return { result: { ...(outcome.result as object), hash: `0x${"ab".repeat(32)}` } };
+  };
+  const silent: Whim = (call) => {
+    if (isOld(call)) throw new Down();
+    return undefined;
+  };
+  it.each<[string, Whim, Whim, number, boolean]>([
+    ["on which both agree is told in parts", () => undefined, () => undefined, 3_000, true],
+    ["of which one makes up where a part ends is told as a whole", lying, () => undefined, 3_000, false],
+    ["of which the other one does not answer is told as a whole", () => undefined, silent, 3_000, false],
+    ["that the other one does not have yet is told in parts", () => undefined, () => undefined, 100, true],
+  ])("%s", async (_, first, second, height, hasParts) => {
+    const chain = new DrawnChain("one", "two").draw("a1..a3000").draw(`a1..a${height}`, "two");
+    const isWide = ({ method, params: [filter] }: Call) => {
+      const { fromBlock, toBlock } = filter as Record<string, string>;
+      return method === "eth_getLogs" && Number(toBlock) - Number(fromBlock) >= 500;
+    };
+    for (const [name, whim] of [
+      ["one", first],
+      ["two", second],
+    ] as const) {
+      chain.whims.set(name, (call, honest) => (isWide(call) ? refusal("block range too wide") : whim(call, honest)));
+    }
+    const watcher = new Watcher(chain.rpc, 0);
+    watcher.tickMs = 4_000;
+    const parts = (await watcher.poll()).match(/\.\.\w+/g) ?? [];
+    expect(parts.at(-1)).toBe("..a2936");
+    expect(parts.length > 1).toBe(hasParts);
+  });
+});
+
 describe("the finalized tag", () => {
   const claims =
     (block: object): Whim =>
@@ -72,5 +108,20 @@ describe("the finalized tag", () => {
     await watcher.polls(3);
     expect(watcher.told.words).toEqual(["100.0 +7"]);
     expect(watcher.trail.unfinal.at(-1)?.number).toBe(1_500);
+  });
+
+  it.each<[string, Whim]>([
+    ["refuses", () => refusal("unknown tag", -32602)],
+    [
+      "takes for the head",
+      () => ({ result: { number: "0xc8", hash: hash("6132"), parentHash: hash("00"), timestamp: "0x1" } }),
+    ],
+  ])("that another upstream %s makes no more final than the depth does", async (_, whim) => {
+    const chain = new DrawnChain("liar", "good").draw("a1..a200");
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.finalDepth = 2;
+    chain.whims.set("good", (call, honest) => (call.params[0] === "finalized" ? whim(call, honest) : undefined));
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(200 - 64);
   });
 });

@@ -84,7 +84,7 @@ async function tagged(rpc: Rpc, signal: AbortSignal): Promise<Answer<Block> | un
   return undefined;
 }
 
-/** A claim above the usual depth is believed as far as another upstream makes it too. */
+/** A claim above the usual depth is believed as far as another upstream makes it too; one that knows no tag makes none. */
 async function agreed(
   rpc: Rpc,
   { value: claim, upstream }: Answer<Block>,
@@ -96,7 +96,8 @@ async function agreed(
   if (!isShallow || !hasWitness(rpc, upstream)) return claim;
   const other = await rpc.ask(headOf("finalized"), { not: upstream, signal }).catch(() => undefined);
   signal.throwIfAborted();
-  if (other === undefined || other.value.number >= claim.number) return claim;
+  if (other === undefined || isMeaningless(other.value, head)) return deep;
+  if (other.value.number >= claim.number) return claim;
   return deep !== undefined && deep.number > other.value.number ? deep : other.value;
 }
 

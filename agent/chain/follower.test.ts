@@ -259,7 +259,8 @@ describe("finality", () => {
       return params[0] === "0x470" ? { result: { ...block, hash: chain.block("a1").hash } } : undefined;
     });
     await expect(watcher.poll()).rejects.toMatchObject({ fault: { code: "chain.reply-refused" } });
-    expect(chain.calls.length).toBeLessThan(100);
+    // Each one's head was tried.
+    expect(chain.calls.length).toBeLessThan(200);
     chain.whims.clear();
     await watcher.poll();
     expect(watcher.follower.figures).toMatchObject({ finalizedBlock: 1_136, cursorBlock: 1_200 });

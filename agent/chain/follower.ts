@@ -11,9 +11,10 @@ import { headersOf, newHead, type Target } from "./heads.ts";
 import { history } from "./history.ts";
 import { headOf } from "./questions.ts";
 import { Moved, passes, RUN } from "./route.ts";
-import type { Rpc } from "./rpc.ts";
-import { begin, finalised, told } from "./second.ts";
+import { type Rpc, RpcError } from "./rpc.ts";
+import { begin, doubtAll, finalised, told } from "./second.ts";
 import { firstBlock } from "./start.ts";
+import { hasWitness } from "./tip.ts";
 import { extended } from "./unfinal.ts";
 import { conflict, type Follower, type FollowOptions, origin, take, tipOf, type Walk } from "./walk.ts";
 
@@ -58,18 +59,47 @@ export async function* follow(
 }
 
 async function* poll(walk: Walk): AsyncGenerator<Advance> {
-  const { rpc, options, follower } = walk;
+  if (walk.follower.isNew) doubtAll(walk);
   yield* begun(walk);
-  let target = await newHead(rpc, walk.trail, follower.heads, options);
-  seen(walk);
-  if (target !== undefined && isFar(walk.trail, target)) {
-    yield* settled(walk, target);
-    target = since(target, walk.trail);
-  }
-  if (target !== undefined) yield* extended(walk, target);
+  const target = yield* onward(walk);
   yield* told(walk);
   sayDepth(walk);
   begin(walk, target);
+}
+
+/**
+ * To the newest head, and where its upstream does not tell what leads there, to another one's: a made-up head must hold up
+ * nobody. An only upstream's may be reached with the next poll.
+ */
+async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Target | undefined> {
+  const { rpc, options, trail, follower } = walk;
+  const { tipFrom, head } = follower.heads;
+  const target = await newHead(rpc, trail, follower.heads, options, unread);
+  seen(walk);
+  if (target === undefined) return undefined;
+  try {
+    return yield* reached(walk, target);
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (unread !== undefined || !isRefusal(error) || !hasWitness(rpc, target.upstream)) throw error;
+    if (walk.trail === trail) Object.assign(follower.heads, { tipFrom, head });
+    const other = yield* onward(walk, target.upstream);
+    rpc.suspect(target.upstream);
+    return other;
+  }
+}
+
+const isRefusal = (error: unknown) => error instanceof RpcError || error instanceof AgentError;
+
+async function* reached(walk: Walk, target: Target): AsyncGenerator<Advance, Target | undefined> {
+  if (!isFar(walk.trail, target)) {
+    yield* extended(walk, target);
+    return target;
+  }
+  yield* settled(walk, target);
+  const left = since(target, walk.trail);
+  if (left !== undefined) yield* extended(walk, left);
+  return left;
 }
 
 /** Whether blocks may have become final that we have not seen at all. */

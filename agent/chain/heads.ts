@@ -46,16 +46,23 @@ const OUTVOTED_POLLS = 5;
 
 /**
  * The head to go to, or undefined where there is nothing new.
+ * @param unread the upstream whose head could not be reached just now: another one's is wanted
  * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits
  */
-export async function newHead(rpc: Rpc, trail: Trail, heads: Heads, asking: Asking): Promise<Target | undefined> {
+export async function newHead(
+  rpc: Rpc,
+  trail: Trail,
+  heads: Heads,
+  asking: Asking,
+  unread?: string,
+): Promise<Target | undefined> {
   const { signal } = asking;
   const tip = tipOf(trail);
-  const majority = await ofMost(rpc, trail, heads, asking);
+  const majority = unread === undefined ? await ofMost(rpc, trail, heads, asking) : undefined;
   if (majority !== undefined) return followed(heads, majority);
-  const first = await look(rpc, trail, {}, signal);
+  const first = await look(rpc, trail, unread === undefined ? {} : { not: unread }, signal);
   if (first.route.kind === "same") heads.head = first.head;
-  const witness = witnessOf(rpc, first, tip, heads);
+  const witness = witnessOf(rpc, first, tip, heads, unread);
   const second =
     witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
   signal.throwIfAborted();
@@ -172,9 +179,18 @@ function isForward(seen: Look, tip: BlockRef): boolean {
 }
 
 /** Whom to ask besides, if anybody. The upstream that told our tip knows best whether it still stands. */
-function witnessOf(rpc: Rpc, first: Look, tip: BlockRef, { tipFrom }: Heads): string | undefined {
+function witnessOf(
+  rpc: Rpc,
+  first: Look,
+  tip: BlockRef,
+  { tipFrom }: Heads,
+  unread: string | undefined,
+): string | undefined {
   if (isForward(first, tip)) return undefined;
-  const others = rpc.upstreams().filter(({ name, healthy }) => healthy && name !== first.upstream);
+  // Whose head cannot be reached only has a say where something is to be taken back.
+  const isNothingNew = first.route.kind === "same" || first.route.kind === "behind";
+  const silent = isNothingNew ? unread : undefined;
+  const others = rpc.upstreams().filter(({ name, healthy }) => healthy && name !== first.upstream && name !== silent);
   // A head that does not move may be a frozen upstream's.
   if (first.route.kind === "same") return others.find(({ headBlock = 0 }) => headBlock > tip.number)?.name;
   return (others.find(({ name }) => name === tipFrom) ?? others[0])?.name;

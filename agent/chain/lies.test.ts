@@ -18,6 +18,12 @@ const omitting =
     return { result: logs.filter(({ blockNumber }) => !numbers.includes(Number(blockNumber))) };
   };
 
+const blankBloom: Whim = ({ method }, honest) => {
+  const outcome = honest();
+  if (!method.startsWith("eth_getBlock") || !("result" in outcome)) return outcome;
+  return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
+};
+
 /** The texts of every log are cut off. */
 const damaging: Whim = (call, honest) => {
   const outcome = honest();
@@ -214,12 +220,7 @@ describe("logs that an upstream leaves out", () => {
   it("with the bloom that has them are found within seconds, by one question to another upstream", async () => {
     const chain = new DrawnChain("bad", "good");
     const watcher = await followed(chain);
-    chain.whims.set("bad", (call, honest) => {
-      const outcome = honest();
-      if (asksLogs(call)) return { result: [] };
-      if (!call.method.startsWith("eth_getBlock") || !("result" in outcome)) return outcome;
-      return { result: { ...(outcome.result as object), logsBloom: `0x${"0".repeat(512)}` } };
-    });
+    chain.whims.set("bad", (call, honest) => (asksLogs(call) ? { result: [] } : blankBloom(call, honest)));
     chain.whims.set("good", (call) => {
       if (asksLogs(call)) throw new Down();
       return undefined;
@@ -259,6 +260,31 @@ describe("logs that an upstream leaves out", () => {
     expect(watcher.told.words).toEqual([]);
     await mined(chain, watcher, 301, 370);
     expect(watcher.told.words).toEqual(["150.0 +7"]);
+  });
+
+  it.each([
+    ["a block that was read", 270],
+    ["a block that was passed over", 150],
+  ])("of %s while catching up are found at once by another upstream", async (_, number) => {
+    const chain = new DrawnChain("bad", "good").draw(`a1..a${number - 1}-a${number}+7-a${number + 1}..a300`);
+    chain.finalDepth = 200;
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.whims.set("bad", (call, honest) => (asksLogs(call) ? { result: [] } : blankBloom(call, honest)));
+    await watcher.poll();
+    expect(watcher.told.words).toEqual([]);
+    chain.calls.length = 0;
+    await watcher.polls(2);
+    expect(watcher.told.words).toEqual([`${number}.0 +7`]);
+    expect(chain.calls.filter(asksLogs)).toEqual([]);
+  });
+
+  it("of a block that was passed over are not taken from a fork", async () => {
+    const chain = new DrawnChain("one", "fork").draw("a1..a300");
+    chain.finalDepth = 200;
+    const watcher = new Watcher(chain.rpc, 0);
+    chain.draw("a149-b150+7-b151..b300", "fork");
+    await watcher.polls(3);
+    expect(watcher.told.words).toEqual([]);
   });
 
   it("near the head are asked of another upstream while catching up", async () => {
@@ -324,6 +350,20 @@ describe("logs that an upstream leaves out", () => {
     const steps = await mined(chain, watcher, 12, 94);
     expect(steps.filter((step) => step.includes("+7"))).toEqual([]);
     expect(watcher.follower.figures.divergences).toBe(0);
+  });
+
+  it("are asked for once more after a restart, of each upstream where there are two, and never of an only one", async () => {
+    const asked: number[] = [];
+    for (const names of [["one"], ["one", "two"]]) {
+      const chain = new DrawnChain(...names);
+      const watcher = await followed(chain);
+      await mined(chain, watcher, 11, 30);
+      watcher.restart();
+      chain.calls.length = 0;
+      await watcher.polls(10);
+      asked.push(chain.calls.filter(asksLogs).length);
+    }
+    expect(asked).toEqual([0, 2]);
   });
 
   it("cost nothing where the bloom is sure that there are none", async () => {
@@ -582,6 +622,39 @@ describe("an upstream's head", () => {
     chain.draw("c90..c99", "liar");
     expect(await watcher.poll()).toBe("");
     expect(chain.suspected).toEqual(["liar"]);
+  });
+
+  it("that is made up, and whose logs nobody tells, holds up nothing that another upstream has", async () => {
+    const chain = new DrawnChain("liar", "good");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-c21-c22", "liar");
+    chain.whims.set("liar", (call) => (asksLogs(call) ? refusal("unknown block") : undefined));
+    expect(await watcher.poll()).toBe("");
+    expect(chain.suspected).toEqual(["liar"]);
+    expect(watcher.follower.figures.headBlock).toBe(20);
+    chain.draw("a20-a21+7", "good");
+    expect(await watcher.poll()).toBe("a21+7");
+  });
+
+  it("that one upstream alone has, and whose logs it does not tell yet, is reached with the next poll", async () => {
+    const chain = new DrawnChain("good", "behind");
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21+7", "good").draw("a1..a19", "behind");
+    chain.whims.set("good", (call) => (asksLogs(call) ? refusal("header not found") : undefined));
+    expect(await watcher.poll()).toBe("");
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("a21+7");
+  });
+
+  it("that an only upstream has, and whose logs it does not tell yet, is what the poll fails with", async () => {
+    const chain = new DrawnChain();
+    const watcher = await followed(chain, "a1..a20");
+    chain.draw("a20-a21+7");
+    chain.whims.set("one", (call) => (asksLogs(call) ? refusal("header not found") : undefined));
+    await expect(watcher.poll()).rejects.toMatchObject({ kind: "absent" });
+    chain.whims.clear();
+    expect(await watcher.poll()).toBe("a21+7");
+    expect(chain.suspected).toEqual([]);
   });
 
   it("that flaps between two heights tells each block once", async () => {

@@ -2,29 +2,21 @@
  * Second readings: of doubtful blocks, and of all blocks that become final. They run beside the polls, so that an upstream
  * that is slow to confirm the past never delays the present, and are told by the first poll after they are done.
  */
-import type { AccessEvent, Advance, Block, BlockRef } from "../model.ts";
+import type { AccessEvent, Advance, BlockRef } from "../model.ts";
 import { byNumber, logsOfBlock } from "./block-logs.ts";
-import { denies, usesBlooms } from "./bloom.ts";
-import { afterReading, type Doubt, dueNow } from "./doubts.ts";
-import { decodeLogs, inOrder, subjectOf } from "./events.ts";
+import { afterReading, type Doubt, doubtAnew, dueNow } from "./doubts.ts";
+import { inOrder } from "./events.ts";
 import { type FinalBlock, finalBlock, isDue } from "./finality.ts";
 import { headersOf, type Target } from "./heads.ts";
 import type { RawLog } from "./log-list.ts";
 import { parallel } from "./parallel.ts";
 import { blockByNumber, headOf } from "./questions.ts";
-import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
+import type { AskRange } from "./ranges.ts";
+import { AT_ONCE, byTwo, inRange, isTold, type Reading } from "./reading.ts";
 import { Moved } from "./route.ts";
 import type { Choice } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";
 import { conflict, tipOf, type Walk } from "./walk.ts";
-
-/** What was read again; without `to` no block becomes final by it. */
-interface Reading {
-  readonly to: BlockRef | undefined;
-  readonly events: readonly AccessEvent[];
-  /** Up to where another upstream than the one that we follow has read. */
-  readonly secondedTo?: number;
-}
 
 /** At work while `done` is absent. */
 interface Running {
@@ -33,33 +25,45 @@ interface Running {
 
 /** At most one reading of each kind. */
 export interface Second {
-  /** With what it is to settle. */
-  doubts: { readonly running: Running; readonly doubts: readonly Doubt[] } | undefined;
+  /** With what it is to settle; by whom it asks. */
+  readonly doubts: Map<string, { readonly running: Running; readonly doubts: readonly Doubt[] }>;
   final: Running | undefined;
+}
+
+/** At a start: what was left out before may be left out still. */
+export function doubtAll({ rpc, follower, trail }: Walk): void {
+  follower.isNew = false;
+  if (rpc.upstreams().length > 1) follower.doubts = trail.unfinal.map(doubtAnew);
 }
 
 /** Begins what is due; `target` is absent where the head is an old one. */
 export function begin(walk: Walk, target: Target | undefined): void {
   const { follower, options, trail } = walk;
   const { second, finality } = follower;
-  const upstream = follower.heads.tipFrom;
-  const doubts = dueNow(follower.doubts, tipOf(trail).number, options.now());
-  if (second.doubts === undefined && doubts.length > 0 && upstream !== undefined) {
-    follower.doubts = follower.doubts.filter((doubt) => !doubts.includes(doubt));
-    second.doubts = { doubts, running: run(doubtful(walk, upstream, doubts)) };
+  const due = dueNow(follower.doubts, tipOf(trail).number, options.now());
+  for (const [whom, doubts] of Map.groupBy(due, toBeAsked)) {
+    if (second.doubts.has(whom)) continue;
+    const taken = new Set(doubts);
+    follower.doubts = follower.doubts.filter((doubt) => !taken.has(doubt));
+    second.doubts.set(whom, { doubts, running: run(doubtful(walk, doubts)) });
   }
   if (target === undefined || second.final !== undefined || !isDue(finality, target.head)) return;
   second.final = run(finalNow(walk, target));
 }
 
+/** What one upstream told is read by another, and what more there is to doubt by both. */
+const toBeAsked = ({ from, kind }: Doubt) =>
+  `${kind === "unseconded" ? "others than" : "all and"} ${from ?? "anybody"}`;
+
 /** Tells what is done. */
 export function* told(walk: Walk): Generator<Advance> {
-  const { doubts, final } = walk.follower.second;
-  const settled = doubts?.running.done;
-  if (doubts !== undefined && settled !== undefined) {
-    walk.follower.second.doubts = undefined;
+  const { doubts: readings, final } = walk.follower.second;
+  for (const [whom, { doubts, running }] of [...readings]) {
+    const settled = running.done;
+    if (settled === undefined) continue;
+    readings.delete(whom);
     if (settled !== "failed") yield* fitting(walk, settled);
-    keep(walk, doubts.doubts, settled);
+    keep(walk, doubts, settled);
   }
   if (final?.done !== undefined) {
     walk.follower.second.final = undefined;
@@ -76,18 +80,20 @@ function keep(walk: Walk, doubts: readonly Doubt[], settled: Reading | "failed")
   follower.doubts = [...follower.doubts, ...left.filter((doubt) => doubt !== undefined)];
 }
 
-function leftOf({ rpc, follower, options, trail }: Walk, doubt: Doubt, settled: Reading | "failed"): Doubt | undefined {
+function leftOf({ rpc, options, trail, follower }: Walk, doubt: Doubt, settled: Reading | "failed"): Doubt | undefined {
   const nowMs = options.now();
   if (settled === "failed") return { ...doubt, readAtMs: nowMs };
   const isBeyond = doubt.block.number > (settled.secondedTo ?? -1);
   // Another upstream has not come so far yet. What else there is to doubt need not be read again with every block.
-  if (isBeyond && doubt.kind === "unseconded") return doubt;
-  if (isBeyond && hasWitness(rpc, follower.heads.tipFrom ?? "")) {
+  if (isBeyond && (doubt.kind === "unseconded" || hasWitness(rpc, doubt.from ?? ""))) {
     return { ...doubt, due: Number.POSITIVE_INFINITY, readAtMs: nowMs - SOON_MS };
   }
   const told = follower.told.get(doubt.block.number);
   const isFound = told !== undefined && doubt.unread.every((index) => told.has(index));
-  return afterReading(doubt, tipOf(trail).number, nowMs, isFound);
+  const left = afterReading(doubt, tipOf(trail).number, nowMs, isFound);
+  if (left !== undefined || !isBeyond || rpc.upstreams().length < 2) return left;
+  // Whoever is down may have what the one that told the block leaves out.
+  return { ...doubt, kind: "unseconded", due: Number.POSITIVE_INFINITY, readAtMs: nowMs };
 }
 
 /** What of the pause between two readings is left out where another upstream has not come so far. */
@@ -117,13 +123,14 @@ function isHeld({ trail }: Walk, { number, hash }: BlockRef): boolean {
 }
 
 /** The chain may have been reorganised since: what does not fit our blocks any more is let go. */
-function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
+function* fitting(walk: Walk, { to, events, below }: Reading): Generator<Advance> {
   const { trail, follower, options } = walk;
   const hashes = new Map(trail.unfinal.map(({ number, hash }) => [number, hash]));
   const end = to !== undefined && hashes.get(to.number) === to.hash ? to : trail.final;
+  const top = below !== undefined && hashes.get(below.number) === below.hash ? below : end;
   const isOurs = ({ at: { block }, blockHash }: AccessEvent) => {
     // Of a block that was passed over while catching up there is no hash.
-    const isBetween = block > trail.final.number && block <= end.number && !hashes.has(block);
+    const isBetween = block > trail.final.number && block <= top.number && !hashes.has(block);
     return isBetween || hashes.get(block) === blockHash;
   };
   const missed = inOrder(events.filter((event) => isOurs(event) && !isTold(walk, event)));
@@ -136,32 +143,50 @@ function* fitting(walk: Walk, { to, events }: Reading): Generator<Advance> {
   if (missed.length > 0 || end !== trail.final) yield { kind: "finalise", to: end, missed };
 }
 
-function isTold({ follower, options }: Walk, event: AccessEvent): boolean {
-  return (
-    follower.told.get(event.at.block)?.get(event.at.logIndex) === subjectOf(event) || options.knows?.(event) === true
-  );
-}
-
 /** So few blocks are read one by one, pinned by hash; more of them by one range, and checked. */
 const SINGLY = 4;
 
-async function doubtful(walk: Walk, upstream: string, doubts: readonly Doubt[]): Promise<Reading | undefined> {
+/** Of doubts about what one upstream told, all alike. */
+async function doubtful(walk: Walk, doubts: readonly Doubt[]): Promise<Reading | undefined> {
+  const { rpc, follower } = walk;
   const all = doubts.map(({ block }) => block);
-  // Who told of them has nothing to add: one question to another upstream, for all of them.
+  const names = rpc.upstreams().map(({ name }) => name);
+  const from = doubts[0]?.from;
+  const upstream = from ?? follower.heads.tipFrom ?? "";
+  // Who told of them has nothing to add: one question to another upstream, for all of them. Where it may have been anybody,
+  // each is left out once.
   const isSeconded = doubts.every(({ kind }) => kind === "unseconded");
-  const choices = isSeconded ? [{ not: upstream }] : undefined;
-  let secondedTo = -1;
-  const reading = await byTwo(walk, upstream, choices, async (choice, ask) => {
-    const isOther = choice.not !== undefined;
-    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest with the next poll.
-    const reach = isOther ? await reachOf(walk, choice) : Number.POSITIVE_INFINITY;
+  const tellers = from === undefined ? names : [from];
+  const witnesses = tellers.every((name) => hasWitness(rpc, name)) ? tellers.map((not) => ({ not })) : [];
+  const seconded = new Map<string, number>();
+  const reading = await byTwo(walk, upstream, isSeconded ? witnesses : undefined, async (choice, ask) => {
+    const { not } = choice;
+    // Another upstream is often some blocks behind: it reads as far as it has come, and the rest a little later.
+    const reach = not === undefined ? Number.POSITIVE_INFINITY : await reachOf(walk, choice);
     const blocks = all.filter(({ number }) => number <= reach);
-    const askOther: AskRange = (from, to, not = upstream) => ask(from, to, not);
+    const askOther: AskRange = (from, to, other = not) => ask(from, to, other);
     const logs = await (isSeconded ? inOne(walk, blocks, askOther) : logsOf(walk, blocks, upstream, choice, ask));
-    if (isOther) secondedTo = blocks.at(-1)?.number ?? -1;
-    return logs;
+    const ours = isSeconded ? await oursOf(walk, blocks, logs, choice) : logs;
+    if (not !== undefined) seconded.set(not, blocks.at(-1)?.number ?? -1);
+    return ours;
   });
-  return reading && { ...reading, secondedTo };
+  const secondedTo = Math.min(...tellers.map((name) => seconded.get(name) ?? -1));
+  return reading && { ...reading, secondedTo, below: isSeconded ? all.at(-1) : undefined };
+}
+
+/** What is told of blocks that we passed over counts where whoever tells it has the block of ours above them. */
+async function oursOf(
+  { rpc, options, trail }: Walk,
+  blocks: readonly BlockRef[],
+  logs: readonly RawLog[],
+  choice: Choice,
+): Promise<readonly RawLog[]> {
+  const numbers = new Set(trail.unfinal.map(({ number }) => number));
+  const isKnown = ({ blockNumber }: RawLog) => numbers.has(blockNumber);
+  const last = blocks.at(-1);
+  if (last === undefined || logs.every(isKnown)) return logs;
+  const { value } = await rpc.ask(blockByNumber(last.number), { ...choice, signal: options.signal });
+  return value.hash === last.hash ? logs : logs.filter(isKnown);
 }
 
 async function logsOf(walk: Walk, blocks: readonly BlockRef[], upstream: string, choice: Choice, ask: AskRange) {
@@ -218,64 +243,4 @@ async function readAgain(walk: Walk, { upstream }: Target, final: FinalBlock): P
     return logs;
   });
   return reading && { ...reading, to };
-}
-
-/**
- * By the upstream that we follow and by another one where there is one, unless told by whom: whichever left something out,
- * the other may not have. Undefined where both fail.
- */
-async function byTwo(
-  walk: Walk,
-  upstream: string,
-  by: readonly Choice[] | undefined,
-  read: (choice: Choice, ask: AskRange) => Promise<readonly RawLog[]>,
-): Promise<Reading | undefined> {
-  const { rpc, contract, options } = walk;
-  const { signal } = options;
-  const choices = by ?? (hasWitness(rpc, upstream) ? [{ not: upstream }, { only: upstream }] : [{}]);
-  const readings = await Promise.allSettled(
-    choices.map((choice) => read(choice, rangeAsker(rpc, contract, upstream, signal, "not" in choice))),
-  );
-  signal.throwIfAborted();
-  const done = readings.filter((reading) => reading.status === "fulfilled").map(({ value }) => value);
-  return done.length === 0 ? undefined : { to: undefined, events: decodeLogs(await credible(walk, upstream, done)) };
-}
-
-const AT_ONCE = 8;
-
-/**
- * Whoever leaves nothing out may make something up: a new log that the bloom rules out needs two who tell of it. Whoever
- * leaves a log out may tell a bloom without it: where another upstream can be asked, both must rule it out.
- */
-async function credible(walk: Walk, upstream: string, readings: readonly (readonly RawLog[])[]) {
-  const { habits } = walk.follower;
-  const logs = readings.flat();
-  const missed = decodeLogs(logs).filter((event) => !isTold(walk, event));
-  const numbers = new Set(missed.map(({ at }) => at.block));
-  const blocks = (await parallel([...numbers], AT_ONCE, (number) => asTold(walk, upstream, number))).flat();
-  habits.hasBlooms ||= blocks.some(usesBlooms);
-  const byHash = Map.groupBy(blocks, ({ hash }) => hash);
-  const told = readings.map((reading) => new Set(reading.map(contentOf)));
-  return logs.filter((log) => {
-    const isDenied = byHash.get(log.blockHash)?.every((block) => denies(block, [log], habits.hasBlooms)) === true;
-    return !isDenied || told.filter((all) => all.has(contentOf(log))).length > 1;
-  });
-}
-
-const contentOf = ({ blockHash, logIndex, topics, data }: RawLog) => [blockHash, logIndex, ...topics, data].join();
-
-/** The header by the upstream that we follow, and by another one where there is one that answers. */
-async function asTold({ rpc, options: { signal } }: Walk, upstream: string, number: number): Promise<readonly Block[]> {
-  const first = await headersOf(rpc, upstream, signal).at(number);
-  if (!hasWitness(rpc, upstream)) return [first];
-  const other = await rpc.ask(blockByNumber(number), { not: upstream, signal }).catch(() => undefined);
-  signal.throwIfAborted();
-  return other === undefined ? [first] : [first, other.value];
-}
-
-async function inRange(walk: Walk, from: number, to: number, ask: AskRange): Promise<readonly RawLog[]> {
-  const found: RawLog[] = [];
-  for await (const { logs } of readRanges(from, to, ask, walk.follower.reach)) found.push(...logs);
-  walk.follower.figures.rereads += to - from + 1;
-  return found;
 }

@@ -27,6 +27,49 @@ describe("the contract's first block", () => {
     expect(asked).toBeLessThan(10);
   });
 
+  it.each<[string, Backend]>([
+    ["tells of no code", () => ({ result: "0x" })],
+    ["is no archive", () => ({ error: { code: -32000, message: "missing trie node" } })],
+  ])("is the lower of what two upstreams say, of which one %s", async (_, whim) => {
+    const chain = new ScriptedChain();
+    chain.mine(9);
+    const { address } = new ScriptedContract(chain);
+    chain.mine(90);
+    const honest: Backend = chain.answer;
+    const early: Backend = (method, params) => (Number(params[1]) < 60 ? whim(method, params) : honest(method, params));
+    for (const backends of [
+      { one: early, two: honest },
+      { one: honest, two: early },
+    ]) {
+      const names = Object.keys(backends).map((name) => ({ name }));
+      const rpc = rpcOver(
+        () => names,
+        (name) => backends[name as "one" | "two"],
+      );
+      expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(10);
+    }
+  });
+
+  it("is found by one upstream where the other one is down, which is asked once", async () => {
+    const chain = new ScriptedChain();
+    chain.mine(59);
+    const { address } = new ScriptedContract(chain);
+    chain.mine(40);
+    let asked = 0;
+    const down: Backend = () => {
+      asked++;
+      throw new Down();
+    };
+    const rpc = rpcOver(
+      () => [{ name: "one" }, { name: "down" }],
+      (name) => (name === "one" ? chain.answer : down),
+    );
+    const { upstreams } = rpc;
+    rpc.upstreams = () => upstreams().map((one) => ({ ...one, healthy: one.name === "one" }));
+    expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(60);
+    expect(asked).toBe(1);
+  });
+
   it("is none where there is no contract", async () => {
     const chain = new ScriptedChain();
     chain.mine(9);

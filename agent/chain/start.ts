@@ -3,16 +3,19 @@ import { AgentError } from "../errors.ts";
 import type { Address } from "../model.ts";
 import { code } from "./questions.ts";
 import { type Rpc, RpcError } from "./rpc.ts";
+import { hasWitness } from "./tip.ts";
 
 /**
- * The first block after which the contract has code, by bisecting: some 25 questions, which need an archive node.
+ * The first block after which the contract has code, by bisecting: some 25 questions, which need an archive node. Whoever
+ * makes it later than it is hides what came before for good: where two can be asked, both must say that there is no code.
  * @throws AgentError chain.no-contract | chain.no-start-block
  */
 export async function firstBlock(rpc: Rpc, contract: Address, head: number, signal: AbortSignal): Promise<number> {
   const hasCode = async (number: number) => {
     try {
       const { value, upstream } = await rpc.ask(code(contract, { number }), { signal });
-      return { isThere: value !== "0x", upstream };
+      const isThere = value !== "0x" || (!isAlone && (await othersHave(number, upstream)));
+      return { isThere, upstream };
     } catch (error) {
       // At the head even an archive may lack for a moment what another server of its provider has told.
       const isFinal =
@@ -20,6 +23,21 @@ export async function firstBlock(rpc: Rpc, contract: Address, head: number, sign
       if (!isFinal) throw error;
       const upstream = rpc.upstreams()[0]?.name ?? "none";
       throw new AgentError({ code: "chain.no-start-block", upstream }, { cause: error });
+    }
+  };
+  // Also of one that nobody has heard yet: whoever is quickest must not have the only say.
+  let isAlone = rpc.upstreams().length < 2;
+  const othersHave = async (number: number, not: string) => {
+    const haste = AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]);
+    try {
+      return (await rpc.ask(code(contract, { number }), { not, signal: haste })).value !== "0x";
+    } catch (error) {
+      signal.throwIfAborted();
+      // It may be no archive, or behind.
+      if (error instanceof RpcError) return false;
+      if (hasWitness(rpc, not) && !haste.aborted) throw error;
+      isAlone = true;
+      return false;
     }
   };
   const { isThere, upstream } = await hasCode(head);
@@ -32,3 +50,6 @@ export async function firstBlock(rpc: Rpc, contract: Address, head: number, sign
   }
   return first;
 }
+
+/** One that is silent costs this once. */
+const HASTE_MS = 4_000;

@@ -36,13 +36,13 @@ export async function* extended(walk: Walk, target: Target): AsyncGenerator<Adva
 }
 
 /** `isFresh`: read as soon as it was announced. */
-function doubted(walk: Walk, { head }: Target, step: Extend, isFresh: boolean): Extend {
+function doubted(walk: Walk, { head, upstream: from }: Target, step: Extend, isFresh: boolean): Extend {
   const { rpc, follower, contract, options } = walk;
   const { block, events } = step;
-  if (block.number <= head.number - SETTLED_DEPTH) return step;
   const unread = events.filter(isInvalid).map(({ at }) => at.logIndex);
   const word = events.length > 0 ? undefined : emptiness(block, contract.address, contract.topics);
-  const how = { isFresh, hasWitness: rpc.upstreams().length > 1 };
+  const isDeep = block.number <= head.number - SETTLED_DEPTH;
+  const how = { from, isFresh, isDeep, hasWitness: rpc.upstreams().length > 1 };
   const doubt = doubtOf({ number: block.number, hash: block.hash }, word, how, options.now(), unread);
   if (doubt !== undefined) follower.doubts = [...follower.doubts, doubt];
   return step;

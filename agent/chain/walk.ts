@@ -50,6 +50,8 @@ export interface Figures {
 
 /** What following remembers between polls; after a restart only whether the chain has blooms is worth knowing. */
 export interface Follower {
+  /** Has not polled yet. */
+  isNew: boolean;
   readonly figures: Figures;
   readonly reach: Reach;
   readonly finality: Finality;
@@ -75,6 +77,7 @@ export interface Walk {
 /** `hasBlooms`: the chain is known to fill them. */
 export function newFollower(hasBlooms = false): Follower {
   return {
+    isNew: true,
     figures: {
       ...{ headBlock: undefined, headTimestamp: undefined, cursorBlock: undefined, finalizedBlock: undefined },
       ...{ reorgs: 0, deepestReorg: 0, invalidLogs: 0, divergences: 0, rereads: 0, usesDepthFallback: false },
@@ -85,7 +88,7 @@ export function newFollower(hasBlooms = false): Follower {
     habits: { refusals: new Map(), hasBlooms },
     doubts: [],
     told: new Map(),
-    second: { doubts: undefined, final: undefined },
+    second: { doubts: new Map(), final: undefined },
     conflictAt: undefined,
   };
 }
