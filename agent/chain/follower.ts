@@ -40,7 +40,7 @@ export async function* follow(
   options: FollowOptions,
   follower: Follower,
 ): AsyncGenerator<Advance> {
-  const contract = { address: options.contract, topics: TOPICS };
+  const contract = { address: options.contract, topics: TOPICS, limits: follower.habits.limits };
   const walk: Walk = { rpc, contract, options, follower, trail };
   for (let tries = 1; ; tries++) {
     try {

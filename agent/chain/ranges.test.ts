@@ -245,7 +245,7 @@ describe("an answer that cannot be true", () => {
 });
 
 describe("whom a range is asked of", () => {
-  const contract = { address: log(1, 0).address, topics: [] };
+  const contract = { address: log(1, 0).address, topics: [], limits: new Map() };
   const signal = new AbortController().signal;
   const names = ({ calls }: DrawnChain) =>
     calls.filter(({ method }) => method === "eth_getLogs").map(({ upstream }) => upstream);

@@ -9,7 +9,7 @@ import { byNumber, type Contract, isTooMuch } from "./block-logs.ts";
 import type { RawLog } from "./log-list.ts";
 import { blockByNumber, headOf, logs } from "./questions.ts";
 import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
-import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
+import { type Answer, type Choice, type Question, type Rpc, RpcError } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";
 
 /** Asks for the logs of the blocks `from` to `to`; `not` asks another upstream than this one, where there is one. */
@@ -183,19 +183,19 @@ function isSame(a: RawLog, b: RawLog): boolean {
  */
 export function rangeAsker(
   rpc: Rpc,
-  { address, topics }: Contract,
+  contract: Contract,
   upstream: string,
   signal: AbortSignal,
   isWitness = false,
 ): AskRange {
   const isAlone = !hasWitness(rpc, upstream);
   const ask = async (fromBlock: number, toBlock: number, choice: Choice, within?: { readonly deadlineMs: number }) => {
+    const { address, topics } = contract;
     const question = { ...logs({ address, topics, fromBlock, toBlock }), ...within };
-    const answer = await rpc.ask(question, { ...choice, signal }).catch(async (error: unknown) => {
-      if (fromBlock !== toBlock || !isTooMuch(error)) throw error;
-      const { value: block } = await rpc.ask(blockByNumber(fromBlock), { ...choice, signal });
-      return byNumber(rpc, { address, topics }, block, { ...choice, signal });
-    });
+    const asking = { ...choice, signal };
+    const answer = await (fromBlock === toBlock
+      ? ofOneBlock(rpc, contract, fromBlock, question, asking)
+      : rpc.ask(question, asking));
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);
     return answer;
   };
@@ -213,7 +213,7 @@ export function rangeAsker(
     } catch (error) {
       signal.throwIfAborted();
       // What says no to this range says yes to a smaller one; anything else another upstream may mend.
-      if (error instanceof RpcError && error.kind === "limited") throw error;
+      if (from !== to && error instanceof RpcError && error.kind === "limited") throw error;
       haste = undefined;
       const answer = await ask(from, to, second);
       order.splice(0, 2, second, first);
@@ -223,6 +223,23 @@ export function rangeAsker(
 }
 
 const HASTE = { deadlineMs: 4_000 };
+
+/** What cannot be split into smaller ranges is into kinds. */
+async function ofOneBlock(
+  rpc: Rpc,
+  contract: Contract,
+  number: number,
+  question: Question<readonly RawLog[]>,
+  choice: Choice,
+): Promise<Answer<readonly RawLog[]>> {
+  try {
+    return await rpc.ask(question, choice);
+  } catch (error) {
+    if (!isTooMuch(error)) throw error;
+    const { value: block } = await rpc.ask(blockByNumber(number), choice);
+    return byNumber(rpc, contract, block, choice);
+  }
+}
 
 async function mustReach(rpc: Rpc, upstream: string, block: number, signal: AbortSignal): Promise<void> {
   const known = rpc.upstreams().find(({ name }) => name === upstream)?.headBlock;
