@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Address } from "../model.ts";
-import { cappedResults, refusal } from "../test/rpc-lies.ts";
+import { cappedResults, refusal, silentCut } from "../test/rpc-lies.ts";
 import { rpcOver } from "../test/rpc-over.ts";
 import { RpcProxy } from "../test/rpc-proxy.ts";
 import { type Outcome, ScriptedChain } from "../test/scripted-chain.ts";
@@ -66,6 +66,21 @@ describe("a block with", () => {
     }, 1);
     expect(told.events.filter(({ kind }) => kind === "grant")).toHaveLength(81);
   });
+
+  it.each([
+    ["at the tip", 0],
+    ["while catching up", 30],
+    ["in history", 200],
+  ])(
+    "more logs than the provider gives, and a round number of them without a word, is read kind by kind: %s",
+    async (_, blocks) => {
+      const { told } = await watched((contract, proxy) => {
+        proxy.lie(silentCut(1_000));
+        for (let i = 0; i < 600; i++) contract.grant(OWNER, `x-${i}`, `k-${i}`);
+      }, blocks);
+      expect(told.events.filter(({ kind }) => kind === "grant")).toHaveLength(601);
+    },
+  );
 });
 
 describe("a block with too many logs of one kind", () => {

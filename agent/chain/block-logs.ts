@@ -49,7 +49,7 @@ export async function logsOfBlock(
       refusals.delete(upstream);
       const isElsewhere = answer.value.some(({ blockNumber }) => blockNumber !== block.number);
       if (isElsewhere) throw new Moved("logs of another number");
-      return answer;
+      return completed(rpc, contract, block, answer, choice);
     } catch (error) {
       // An upstream that lacks the block would answer a range with nothing at all.
       const isRefused = error instanceof RpcError ? error.kind !== "absent" : refusesForm(error);
@@ -72,7 +72,7 @@ export async function byNumber(
   try {
     const answer = await rpc.ask({ ...logs(range), deadlineMs: TIP_MS }, choice);
     if (answer.value.some(({ blockHash }) => blockHash !== block.hash)) throw new Moved("logs of another block");
-    return answer;
+    return await completed(rpc, contract, block, answer, choice);
   } catch (error) {
     if (topics.length > 1 && isTooMuch(error)) return kindByKind(rpc, contract, block, choice);
     if (!isTooLong(error)) throw error;
@@ -91,6 +91,28 @@ function isTooLong(error: unknown): boolean {
 
 function isLimited(error: unknown): error is RpcError {
   return error instanceof RpcError && error.kind === "limited";
+}
+
+/** Providers that cut silently do it at 1,000, 2,000, 5,000, 10,000 and the like, strict ones at 100 or 500. */
+export function isRound(count: number): boolean {
+  return count > 0 && count % (count < 1_000 ? 100 : 1_000) === 0;
+}
+
+/** One block cannot be split: where the number of its logs looks like a limit, each kind is asked for too, and what is new added. */
+export async function completed(
+  rpc: Rpc,
+  contract: Contract,
+  block: BlockRef,
+  answer: Answer<readonly RawLog[]>,
+  choice: Choice,
+): Promise<Answer<readonly RawLog[]>> {
+  const { value, upstream } = answer;
+  if (contract.topics.length < 2 || !isRound(value.length)) return answer;
+  const kinds = await kindByKind(rpc, contract, block, { ...choice, only: upstream }).catch(() => undefined);
+  choice.signal?.throwIfAborted();
+  const known = new Set(value.map(({ logIndex }) => logIndex));
+  const rest = kinds?.value.filter(({ logIndex }) => !known.has(logIndex)) ?? [];
+  return { value: [...value, ...rest], upstream };
 }
 
 async function kindByKind(

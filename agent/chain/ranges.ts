@@ -5,7 +5,7 @@
  */
 import { scheduler } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
-import { byNumber, type Contract, isTooMuch } from "./block-logs.ts";
+import { byNumber, type Contract, completed, isRound, isTooMuch } from "./block-logs.ts";
 import type { RawLog } from "./log-list.ts";
 import { blockByNumber, headOf, logs } from "./questions.ts";
 import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
@@ -73,7 +73,8 @@ const AHEAD_OF_LONG = 2;
 async function whole(from: number, to: number, ask: AskRange, reach: Reach): Promise<readonly RawLog[]> {
   const { value: logs, upstream } = await consistent(from, to, ask);
   const most = reach.most.get(upstream) ?? 0;
-  if (logs.length > most) reach.most.set(upstream, logs.length);
+  // One block's may have come kind by kind.
+  if (logs.length > most && from !== to) reach.most.set(upstream, logs.length);
   if (logs.length < most) return logs;
   if (!isRound(logs.length) && !reach.cuts.has(logs.length)) return behind(from, to, logs, ask, reach);
   if (from === to) {
@@ -111,11 +112,6 @@ async function behind(
 /** Where blocks with logs are spread evenly, chance hardly ever is to blame for a gap of ten. */
 const LONG_SILENCE = 10;
 const FEW_BLOCKS = 5;
-
-/** Providers that cut silently do it at 1,000, 2,000, 5,000, 10,000 and the like, strict ones at 100 or 500. */
-function isRound(count: number): boolean {
-  return count > 0 && count % (count < 1_000 ? 100 : 1_000) === 0;
-}
 
 /** An answer that contradicts itself is asked for once more, of another upstream where there is one. */
 async function consistent(from: number, to: number, ask: AskRange): Promise<Answer<readonly RawLog[]>> {
@@ -233,7 +229,10 @@ async function ofOneBlock(
   choice: Choice,
 ): Promise<Answer<readonly RawLog[]>> {
   try {
-    return await rpc.ask(question, choice);
+    const answer = await rpc.ask(question, choice);
+    const [log] = answer.value;
+    if (log === undefined) return answer;
+    return await completed(rpc, contract, { number, hash: log.blockHash }, answer, choice);
   } catch (error) {
     if (!isTooMuch(error)) throw error;
     const { value: block } = await rpc.ask(blockByNumber(number), choice);
