@@ -21,6 +21,9 @@ export interface Identity {
   fault(): Fault | undefined;
 }
 
+/** A new connection brings one doubt of its own; where each asking does, there is no end to it. */
+const TRIES = 4;
+
 type Ask = <T>(question: Question<T>) => Promise<T>;
 
 export function identity(upstream: string, expected: Expected, pin: Pin, ask: Ask): Identity {
@@ -30,7 +33,7 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
   let running: Promise<void> | undefined;
 
   async function run(): Promise<void> {
-    for (;;) {
+    for (let tries = 0; tries < TRIES; tries++) {
       const doubtsBefore = doubts;
       // First and alone: while an upstream is down it is asked no more than this.
       const [chain] = await allOf([ask(chainId())]);
@@ -47,6 +50,7 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
       pin.genesis ??= genesis;
       return;
     }
+    throw new Trouble("connect", "its connection does not last");
   }
 
   function faultIn(chain: number, genesis: Hash | undefined, hasCode: boolean): Fault | undefined {
