@@ -335,6 +335,23 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
     expect(boot.agent.faults.size).toBe(0);
   });
 
+  it("is not what was noted before the setting was taken out for a while", async () => {
+    boot = new Boot({ env: { NETWORK: "base" } });
+    boot.grant(A);
+    const settings = [env, { NETWORK: "base" }, env];
+    for (const [i, setting] of settings.entries()) {
+      await boot.restart(setting);
+      await judgeStaleness(boot.agent);
+      await boot.fullPass();
+      if (i > 0) expect(boot.holds(A)).toEqual([true]);
+      for (let polls = 0; polls < 3; polls++) {
+        boot.chain.mine(1);
+        expect(await judged()).toEqual([true]);
+        boot.clockMs += setting === env ? 20_000 : 600_000;
+      }
+    }
+  });
+
   it("is any complete poll on a devnet, which makes no block of its own accord", async () => {
     boot = new Boot({ env: { ...env, NETWORK: "devnet" } });
     boot.grant(A);
