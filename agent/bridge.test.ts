@@ -389,7 +389,7 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
 
 describe("a fork below finality", () => {
   it("freezes additions, also while an upstream lags in silence; removals and a resync go on without cutting anybody", async () => {
-    boot = new Boot({ finalizedDepth: 2, env: { POLL_INTERVAL: "100" } });
+    boot = new Boot({ finalizedDepth: 4, env: { POLL_INTERVAL: "100" } });
     const [, b = 0n] = boot.grant(A, B);
     await boot.poll();
     boot.device.refuses.add(D);

@@ -321,7 +321,7 @@ describe("finality", () => {
     chain.finalDepth = 20;
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
-    chain.finalDepth = 2;
+    chain.finalDepth = 4;
     chain.draw("a50..a66");
     await watcher.poll();
     chain.finalDepth = 30;
@@ -351,10 +351,10 @@ describe("finality", () => {
 
   it("near the head is believed where all upstreams say so", async () => {
     const chain = new DrawnChain("one", "two").draw("a1..a100");
-    chain.finalDepth = 2;
+    chain.finalDepth = 4;
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
-    expect(watcher.follower.figures.finalizedBlock).toBe(98);
+    expect(watcher.follower.figures.finalizedBlock).toBe(96);
   });
 
   it("of a block that another upstream does not have is left alone", async () => {
