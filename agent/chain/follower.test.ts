@@ -29,7 +29,7 @@ describe("a poll", () => {
   });
 
   it("costs one question where nothing is new, and two for one more block", async () => {
-    const chain = new DrawnChain().draw("a1..a10");
+    const chain = new DrawnChain().draw("a1..a9-a10+1");
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.calls.length = 0;

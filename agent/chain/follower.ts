@@ -5,6 +5,8 @@
  */
 import { AgentError } from "../errors.ts";
 import { type Advance, type Trail, ZERO_HASH } from "../model.ts";
+import type { Habits } from "./block-logs.ts";
+import { usesBlooms } from "./bloom.ts";
 import { TOPICS } from "./events.ts";
 import { finalBlock } from "./finality.ts";
 import { headersOf, newHead, type Target } from "./heads.ts";
@@ -66,7 +68,7 @@ async function* poll(walk: Walk): AsyncGenerator<Advance> {
     yield* settled(walk, target);
     target = since(target, walk.trail);
   }
-  if (target !== undefined) yield* extended(walk, target);
+  if (target !== undefined) yield* extended(walk, withBlooms(target, follower.habits));
   yield* told(walk);
   sayDepth(walk);
   begin(walk, target);
@@ -117,6 +119,14 @@ function since(target: Target, trail: Trail): Target | undefined {
   const tip = tipOf(trail);
   if (target.route.from.number >= tip.number || trail.unfinal.length > 0) return target;
   return target.head.number > tip.number ? { ...target, route: { ...target.route, from: tip } } : undefined;
+}
+
+/** A blank bloom says that there is nothing only on a chain that is known to fill them; elsewhere it is as good as absent. */
+function withBlooms(target: Target, habits: Habits): Target {
+  const { route } = target;
+  habits.hasBlooms ||= route.run.some(usesBlooms);
+  if (habits.hasBlooms) return target;
+  return { ...target, route: { ...route, run: route.run.map(({ logsBloom: _, ...block }) => block) } };
 }
 
 /** Steps back to where the head's chain leaves ours. */
