@@ -335,6 +335,23 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
     expect(boot.agent.faults.size).toBe(0);
   });
 
+  it("is not what was noted before the setting was taken out for a while", async () => {
+    boot = new Boot({ env: { NETWORK: "base" } });
+    boot.grant(A);
+    const settings = [env, { NETWORK: "base" }, env];
+    for (const [i, setting] of settings.entries()) {
+      await boot.restart(setting);
+      await judgeStaleness(boot.agent);
+      await boot.fullPass();
+      if (i > 0) expect(boot.holds(A)).toEqual([true]);
+      for (let polls = 0; polls < 3; polls++) {
+        boot.chain.mine(1);
+        expect(await judged()).toEqual([true]);
+        boot.clockMs += setting === env ? 20_000 : 600_000;
+      }
+    }
+  });
+
   it("is any complete poll on a devnet, which makes no block of its own accord", async () => {
     boot = new Boot({ env: { ...env, NETWORK: "devnet" } });
     boot.grant(A);
@@ -372,7 +389,7 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
 
 describe("a fork below finality", () => {
   it("freezes additions, also while an upstream lags in silence; removals and a resync go on without cutting anybody", async () => {
-    boot = new Boot({ finalizedDepth: 2, env: { POLL_INTERVAL: "100" } });
+    boot = new Boot({ finalizedDepth: 4, env: { POLL_INTERVAL: "100" } });
     const [, b = 0n] = boot.grant(A, B);
     await boot.poll();
     boot.device.refuses.add(D);

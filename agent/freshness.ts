@@ -24,7 +24,7 @@ export function initialFreshness({
   now,
 }: Pick<Agent, "settings" | "store" | "ledger" | "now">): Freshness {
   const { steadyMs, wallMs } = now();
-  const noted = Number(store.note(NOTE) ?? wallMs);
+  const noted = Number(store.note(NOTE) || wallMs);
   const atMs = settings.maxStalenessSeconds === undefined ? steadyMs : steadyMs - Math.max(0, wallMs - noted);
   return { tip: tipOf(trail(ledger)).hash, atMs, notedMs: atMs };
 }
@@ -40,9 +40,11 @@ export function freshen(agent: Agent): void {
 export const stalenessMs = ({ freshness, now }: Agent) => now().steadyMs - freshness.atMs;
 
 /** What the database has to learn for a restart, a few times within the limit rather than with every poll. */
-export function freshnessNote({ settings, freshness, now }: Agent): Record<string, string> {
-  const limitMs = (settings.maxStalenessSeconds ?? Number.POSITIVE_INFINITY) * 1000;
-  if (freshness.atMs - freshness.notedMs < limitMs / 20) return {};
+export function freshnessNote({ settings, freshness, store, now }: Agent): Record<string, string> {
+  const { maxStalenessSeconds } = settings;
+  // One that is kept no longer would cut everybody as soon as the setting is back.
+  if (maxStalenessSeconds === undefined) return (store.note(NOTE) ?? "") === "" ? {} : { [NOTE]: "" };
+  if (freshness.atMs - freshness.notedMs < (maxStalenessSeconds * 1000) / 20) return {};
   const { steadyMs, wallMs } = now();
   return { [NOTE]: String(wallMs - (steadyMs - freshness.atMs)) };
 }

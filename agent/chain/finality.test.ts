@@ -80,6 +80,21 @@ describe("a long history", () => {
   });
 });
 
+describe("a client that takes any tag for latest", () => {
+  it.each([0, 1, 2, 3])("and is %d blocks behind with its answer makes nothing final near the head", async (lag) => {
+    const chain = new DrawnChain().draw("a1..a100");
+    chain.finalDepth = lag;
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    chain.draw("a100-a101+7-a102");
+    await watcher.polls(2);
+    chain.draw("a95-b96..b103-b104+8");
+    await watcher.polls(3);
+    expect(watcher.told.words).toEqual(["104.0 +8"]);
+    expect(watcher.follower.figures.usesDepthFallback).toBe(true);
+  });
+});
+
 describe("the finalized tag", () => {
   const claims =
     (block: object): Whim =>

@@ -26,6 +26,8 @@ export const FINAL_DEPTH = 64;
 const EVERY_BLOCKS = 16;
 /** A chain this long has more that is final than its genesis. */
 const OLD = 1_024;
+/** How far apart two answers about one head may be. */
+const NEAR_BLOCKS = 3;
 /** How soon a refused tag is tried again: providers change, and a refusal may have been an outage. */
 const RETRY_BLOCKS = 256;
 
@@ -63,9 +65,12 @@ async function byTag(rpc: Rpc, head: Block, finality: Finality, signal: AbortSig
   return isUsable ? agreed(rpc, claim, head, signal) : undefined;
 }
 
-/** Some clients take any tag for `latest`, and some for the genesis. A chain that is final at once loses nothing by a depth. */
+/**
+ * Some clients take any tag for `latest`, told by a cache or a server a little behind or ahead, and some for the genesis. A
+ * chain that is final at once loses nothing by a depth.
+ */
 function isMeaningless(claim: Block, head: Block): boolean {
-  const isLatest = head.number > 0 && claim.number >= head.number && claim.number <= head.number + 3;
+  const isLatest = claim.number > 0 && Math.abs(claim.number - head.number) <= NEAR_BLOCKS;
   return isLatest || (claim.number === 0 && head.number > OLD);
 }
 

@@ -29,7 +29,7 @@ describe("a poll", () => {
   });
 
   it("costs one question where nothing is new, and two for one more block", async () => {
-    const chain = new DrawnChain().draw("a1..a10");
+    const chain = new DrawnChain().draw("a1..a9-a10+1");
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
     chain.calls.length = 0;
@@ -322,7 +322,7 @@ describe("finality", () => {
     chain.finalDepth = 20;
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
-    chain.finalDepth = 2;
+    chain.finalDepth = 4;
     chain.draw("a50..a66");
     await watcher.poll();
     chain.finalDepth = 30;
@@ -352,10 +352,10 @@ describe("finality", () => {
 
   it("near the head is believed where all upstreams say so", async () => {
     const chain = new DrawnChain("one", "two").draw("a1..a100");
-    chain.finalDepth = 2;
+    chain.finalDepth = 4;
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
-    expect(watcher.follower.figures.finalizedBlock).toBe(98);
+    expect(watcher.follower.figures.finalizedBlock).toBe(96);
   });
 
   it("of a block that another upstream does not have is left alone", async () => {

@@ -5,6 +5,8 @@
  */
 import { AgentError } from "../errors.ts";
 import { type Advance, type Trail, ZERO_HASH } from "../model.ts";
+import type { Habits } from "./block-logs.ts";
+import { usesBlooms } from "./bloom.ts";
 import { TOPICS } from "./events.ts";
 import { finalBlock } from "./finality.ts";
 import { headersOf, newHead, type Target } from "./heads.ts";
@@ -41,7 +43,7 @@ export async function* follow(
   options: FollowOptions,
   follower: Follower,
 ): AsyncGenerator<Advance> {
-  const contract = { address: options.contract, topics: TOPICS };
+  const contract = { address: options.contract, topics: TOPICS, limits: follower.habits.limits };
   const walk: Walk = { rpc, contract, options, follower, trail };
   for (let tries = 1; ; tries++) {
     try {
@@ -92,13 +94,14 @@ async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Tar
 const isRefusal = (error: unknown) => error instanceof RpcError || error instanceof AgentError;
 
 async function* reached(walk: Walk, target: Target): AsyncGenerator<Advance, Target | undefined> {
+  const { habits } = walk.follower;
   if (!isFar(walk.trail, target)) {
-    yield* extended(walk, target);
+    yield* extended(walk, withBlooms(target, habits));
     return target;
   }
   yield* settled(walk, target);
   const left = since(target, walk.trail);
-  if (left !== undefined) yield* extended(walk, left);
+  if (left !== undefined) yield* extended(walk, withBlooms(left, habits));
   return left;
 }
 
@@ -150,6 +153,14 @@ function since(target: Target, trail: Trail): Target | undefined {
   const tip = tipOf(trail);
   if (target.route.from.number >= tip.number || trail.unfinal.length > 0) return target;
   return target.head.number > tip.number ? { ...target, route: { ...target.route, from: tip } } : undefined;
+}
+
+/** A blank bloom says that there is nothing only on a chain that is known to fill them; elsewhere it is as good as absent. */
+function withBlooms(target: Target, habits: Habits): Target {
+  const { route } = target;
+  habits.hasBlooms ||= route.run.some(usesBlooms);
+  if (habits.hasBlooms) return target;
+  return { ...target, route: { ...route, run: route.run.map(({ logsBloom: _, ...block }) => block) } };
 }
 
 /** Steps back to where the head's chain leaves ours. */

@@ -45,6 +45,9 @@ export interface Identity {
   fault(): Fault | undefined;
 }
 
+/** A new connection brings one doubt of its own; where each asking does, there is no end to it. */
+const TRIES = 4;
+
 type Ask = <T>(question: Question<T>) => Promise<T>;
 
 export function identity(upstream: string, expected: Expected, pin: Pin, ask: Ask): Identity {
@@ -54,7 +57,7 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
   let running: Promise<void> | undefined;
 
   async function run(): Promise<void> {
-    for (;;) {
+    for (let tries = 0; tries < TRIES; tries++) {
       const doubtsBefore = doubts;
       // First and alone: while an upstream is down it is asked no more than this.
       const [chain] = await allOf([ask(chainId())]);
@@ -71,6 +74,7 @@ export function identity(upstream: string, expected: Expected, pin: Pin, ask: As
       if (fault !== undefined) throw new AgentError(fault);
       return;
     }
+    throw new Trouble("connect", "its connection does not last");
   }
 
   function faultIn(chain: number, hasCode: boolean): Fault | undefined {

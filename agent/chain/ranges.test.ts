@@ -180,6 +180,14 @@ describe("a silent cut", () => {
     expect(asked).toHaveLength(1);
   });
 
+  it("is suspected all the same of who has sent more of one block, for that may have come kind by kind", async () => {
+    const reach = newReach();
+    const crowd = Array.from({ length: 1_200 }, (_, i) => log(9_000, i));
+    await read(9_000, 9_000, async () => ({ value: crowd, upstream: "one" }), reach);
+    const { ask } = provider(7, cut(1_000));
+    expect(await read(1, 2_000, ask, reach)).toEqual(all(1, 2_000, 7));
+  });
+
   it("makes the ranges smaller, and a false alarm only a little", async () => {
     const cutting = provider(7, cut(1_000));
     await read(1, 5_000, cutting.ask);
@@ -245,7 +253,7 @@ describe("an answer that cannot be true", () => {
 });
 
 describe("whom a range is asked of", () => {
-  const contract = { address: log(1, 0).address, topics: [] };
+  const contract = { address: log(1, 0).address, topics: [], limits: new Map() };
   const signal = new AbortController().signal;
   const names = ({ calls }: DrawnChain) =>
     calls.filter(({ method }) => method === "eth_getLogs").map(({ upstream }) => upstream);

@@ -5,11 +5,11 @@
  */
 import { scheduler } from "node:timers/promises";
 import { AgentError } from "../errors.ts";
-import { byNumber, type Contract, isTooMuch } from "./block-logs.ts";
+import { byNumber, type Contract, completed, isRound, isTooMuch } from "./block-logs.ts";
 import type { RawLog } from "./log-list.ts";
 import { blockByNumber, headOf, logs } from "./questions.ts";
 import { grow, MANY_LOGS, type Reach, settle, shrink } from "./reach.ts";
-import { type Answer, type Choice, type Rpc, RpcError } from "./rpc.ts";
+import { type Answer, type Choice, type Question, type Rpc, RpcError } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";
 
 /** Asks for the logs of the blocks `from` to `to`; `not` asks another upstream than this one, where there is one. */
@@ -73,7 +73,8 @@ const AHEAD_OF_LONG = 2;
 async function whole(from: number, to: number, ask: AskRange, reach: Reach): Promise<readonly RawLog[]> {
   const { value: logs, upstream } = await consistent(from, to, ask);
   const most = reach.most.get(upstream) ?? 0;
-  if (logs.length > most) reach.most.set(upstream, logs.length);
+  // One block's may have come kind by kind.
+  if (logs.length > most && from !== to) reach.most.set(upstream, logs.length);
   if (logs.length < most) return logs;
   if (!isRound(logs.length) && !reach.cuts.has(logs.length)) return behind(from, to, logs, ask, reach);
   if (from === to) {
@@ -111,11 +112,6 @@ async function behind(
 /** Where blocks with logs are spread evenly, chance hardly ever is to blame for a gap of ten. */
 const LONG_SILENCE = 10;
 const FEW_BLOCKS = 5;
-
-/** Providers that cut silently do it at 1,000, 2,000, 5,000, 10,000 and the like, strict ones at 100 or 500. */
-function isRound(count: number): boolean {
-  return count > 0 && count % (count < 1_000 ? 100 : 1_000) === 0;
-}
 
 /** An answer that contradicts itself is asked for once more, of another upstream where there is one. */
 async function consistent(from: number, to: number, ask: AskRange): Promise<Answer<readonly RawLog[]>> {
@@ -183,19 +179,19 @@ function isSame(a: RawLog, b: RawLog): boolean {
  */
 export function rangeAsker(
   rpc: Rpc,
-  { address, topics }: Contract,
+  contract: Contract,
   upstream: string,
   signal: AbortSignal,
   isWitness = false,
 ): AskRange {
   const isAlone = !hasWitness(rpc, upstream);
   const ask = async (fromBlock: number, toBlock: number, choice: Choice, within?: { readonly deadlineMs: number }) => {
+    const { address, topics } = contract;
     const question = { ...logs({ address, topics, fromBlock, toBlock }), ...within };
-    const answer = await rpc.ask(question, { ...choice, signal }).catch(async (error: unknown) => {
-      if (fromBlock !== toBlock || !isTooMuch(error)) throw error;
-      const { value: block } = await rpc.ask(blockByNumber(fromBlock), { ...choice, signal });
-      return byNumber(rpc, { address, topics }, block, { ...choice, signal });
-    });
+    const asking = { ...choice, signal };
+    const answer = await (fromBlock === toBlock
+      ? ofOneBlock(rpc, contract, fromBlock, question, asking)
+      : rpc.ask(question, asking));
     if (answer.upstream !== upstream) await mustReach(rpc, answer.upstream, toBlock, signal);
     return answer;
   };
@@ -213,7 +209,7 @@ export function rangeAsker(
     } catch (error) {
       signal.throwIfAborted();
       // What says no to this range says yes to a smaller one; anything else another upstream may mend.
-      if (error instanceof RpcError && error.kind === "limited") throw error;
+      if (from !== to && error instanceof RpcError && error.kind === "limited") throw error;
       haste = undefined;
       const answer = await ask(from, to, second);
       order.splice(0, 2, second, first);
@@ -223,6 +219,26 @@ export function rangeAsker(
 }
 
 const HASTE = { deadlineMs: 4_000 };
+
+/** What cannot be split into smaller ranges is into kinds. */
+async function ofOneBlock(
+  rpc: Rpc,
+  contract: Contract,
+  number: number,
+  question: Question<readonly RawLog[]>,
+  choice: Choice,
+): Promise<Answer<readonly RawLog[]>> {
+  try {
+    const answer = await rpc.ask(question, choice);
+    const [log] = answer.value;
+    if (log === undefined) return answer;
+    return await completed(rpc, contract, { number, hash: log.blockHash }, answer, choice);
+  } catch (error) {
+    if (!isTooMuch(error)) throw error;
+    const { value: block } = await rpc.ask(blockByNumber(number), choice);
+    return byNumber(rpc, contract, block, choice);
+  }
+}
 
 async function mustReach(rpc: Rpc, upstream: string, block: number, signal: AbortSignal): Promise<void> {
   const known = rpc.upstreams().find(({ name }) => name === upstream)?.headBlock;

@@ -48,15 +48,10 @@ export function overWebSocket(url: URL, events: SocketEvents): SocketTransport {
   }
 
   function exchange(request: WireRequest): Promise<unknown> {
-    return within(request, (stop) => {
-      const answer = open().then((line) => {
-        stop.throwIfAborted();
-        return line.ask(request, stop);
-      });
-      const stopped = new Promise<never>((_, reject) => {
-        stop.addEventListener("abort", () => reject(stop.reason), { once: true });
-      });
-      return Promise.race([answer, stopped]);
+    return within(request, async (stop) => {
+      const line = await open();
+      stop.throwIfAborted();
+      return line.ask(request, stop);
     });
   }
 

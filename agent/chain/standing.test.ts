@@ -45,6 +45,11 @@ describe("the standing of an upstream", () => {
     expect(at(NEWCOMER, "rate-limit", 1_000, 0).notBefore).toBeGreaterThan(1_000);
   });
 
+  it("backs off as usual where it is told to wait for less", () => {
+    const untold = at(NEWCOMER, "rate-limit", 1_000);
+    for (const retryAfterMs of [0, 1]) expect(at(NEWCOMER, "rate-limit", 1_000, 1, retryAfterMs)).toEqual(untold);
+  });
+
   it("never shortens a wait because another request failed sooner", () => {
     const told = at(NEWCOMER, "rate-limit", 1_000, 1, 3_000);
     expect(at(told, "connect", 1_010, 0).notBefore).toBe(4_000);

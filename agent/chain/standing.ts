@@ -52,7 +52,8 @@ export function failed(was: Standing, trouble: Trouble, sentAt: number, at: numb
   const isRate = trouble.kind === "rate-limit";
   const step = isRate ? RATE_BACKOFF_MS : FIRST_BACKOFF_MS;
   const backoff = random * Math.min(MAX_BACKOFF_MS, step * 2 ** Math.min(streak - 1, 10));
-  const until = at + (trouble.retryAfterMs ?? (isRate ? RATE_BACKOFF_MS + backoff : backoff));
+  // Some say that they want no time at all: they get as much as those who say nothing.
+  const until = at + Math.max(trouble.retryAfterMs ?? 0, isRate ? RATE_BACKOFF_MS + backoff : backoff);
   return { ...blamed(was, trouble.kind, 1, at), streak, brokenAt: at, notBefore: Math.max(was.notBefore, until) };
 }
 

@@ -4,7 +4,7 @@ import { RpcProxy } from "../test/rpc-proxy.ts";
 import type { WireFault } from "../test/wire-faults.ts";
 import { Trouble, type TroubleKind } from "./reply.ts";
 import { overWebSocket } from "./socket.ts";
-import { overHttp, type Transport } from "./transport.ts";
+import { overHttp, type Transport, within } from "./transport.ts";
 
 // The machine may be busy.
 vi.setConfig({ testTimeout: 20_000 });
@@ -224,6 +224,16 @@ describe("an exchange over HTTP", () => {
     transport.close();
   });
 
+  it("is over when a new connection answers with another protocol, and tried again where an old one does", async () => {
+    const transport = carrier();
+    proxy.misbehave({ kind: "upgrade" }, { times: 1 });
+    await expect(send(transport)).rejects.toMatchObject({ kind: "connect" });
+    await send(transport);
+    proxy.misbehave({ kind: "upgrade" }, { times: 1 });
+    expect(await send(transport)).toMatchObject(WELL);
+    transport.close();
+  });
+
   it("takes another connection where the server closed an idle one", async () => {
     const transport = carrier();
     await Promise.all([send(transport), send(transport), send(transport)]);
@@ -241,6 +251,17 @@ describe("an exchange over HTTP", () => {
     const authorization = `Basic ${Buffer.from("us er:pass").toString("base64")}`;
     expect(proxy.calls.at(-1)).toMatchObject({ path: "/v3/key?x=1", authorization });
     transport.close();
+  });
+});
+
+describe("the deadline and the signal of an exchange", () => {
+  const never = () => new Promise<never>(() => {});
+  it("end it, whatever its work is waiting for", async () => {
+    await expect(within({ deadlineMs: 30 }, never)).rejects.toMatchObject({ kind: "timeout" });
+    const why = new Error("enough");
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(why), 30);
+    await expect(within({ deadlineMs: 10_000, signal: stop.signal }, never)).rejects.toBe(why);
   });
 });
 

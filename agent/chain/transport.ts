@@ -86,6 +86,8 @@ export function overHttp(url: URL): Transport {
       try {
         return await new Promise<IncomingMessage>((resolve, reject) => {
           request.once("response", resolve).on("error", reject);
+          // Also where neither comes: Node drops a connection that goes over to another protocol without a word.
+          request.once("close", () => reject(new Trouble("connect", "the connection closed before an answer")));
           request.end(text);
         });
       } catch (error) {
@@ -98,8 +100,8 @@ export function overHttp(url: URL): Transport {
 }
 
 /**
- * Runs `work` under the request's deadline and signal. Whichever stops it first is what is thrown; any other error of
- * Node's becomes a trouble that names its code alone.
+ * Runs `work` under the request's deadline and signal. Whichever stops it first is what is thrown, also where the work
+ * does not notice; any other error of Node's becomes a trouble that names its code alone.
  */
 export async function within<T>(
   { deadlineMs, signal }: Pick<WireRequest, "deadlineMs" | "signal">,
@@ -110,8 +112,11 @@ export async function within<T>(
   const deadline = setTimeout(() => stop.abort(new Trouble("timeout", `no reply in ${deadlineMs} ms`)), deadlineMs);
   const abort = () => stop.abort(signal?.reason);
   signal?.addEventListener("abort", abort, { once: true });
+  const stopped = new Promise<never>((_, reject) => {
+    stop.signal.addEventListener("abort", () => reject(stop.signal.reason), { once: true });
+  });
   try {
-    return await work(stop.signal);
+    return await Promise.race([work(stop.signal), stopped]);
   } catch (error) {
     if (stop.signal.aborted) throw stop.signal.reason;
     throw error instanceof Trouble ? error : new Trouble("connect", `connection failed (${errorCode(error)})`);

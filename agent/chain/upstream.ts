@@ -68,6 +68,7 @@ export function upstream(options: UpstreamOptions): Upstream {
   let headAt = Number.NEGATIVE_INFINITY;
   let toldFailing = false;
   let toldFault: Fault["code"] | undefined;
+  const onRecord = new WeakSet<Trouble>();
   const transport = connected();
 
   function connected(): Transport {
@@ -98,8 +99,9 @@ export function upstream(options: UpstreamOptions): Upstream {
       toldFault = undefined;
     } catch (error) {
       const fault = self.fault();
-      // Said in an error object, and so not on record as a failure yet.
-      if (error instanceof Trouble && error.kind === "rpc-error") suffer(error, askedAt);
+      // Each answer was well by itself, and only all of them together show the trouble.
+      if (error instanceof Trouble && !onRecord.has(error) && !stop.signal.aborted) suffer(error, askedAt);
+      if (error instanceof Trouble) doubtAfter(error);
       if (error instanceof AgentError && fault !== undefined && toldFault !== fault.code) {
         toldFault = fault.code;
         record = standing.blamed(record, "wrong-network", 1, performance.now());
@@ -132,7 +134,11 @@ export function upstream(options: UpstreamOptions): Upstream {
       }
       // A chain always has a head: an upstream that refuses to tell it is no use, whatever its reasons.
       const trouble = error instanceof RpcError ? new Trouble("rpc-error", error.message) : error;
-      if (trouble instanceof Trouble && !stop.signal.aborted) suffer(trouble, sentAt);
+      if (trouble instanceof Trouble && !stop.signal.aborted) {
+        suffer(trouble, sentAt);
+        // While it is asked who it is, only the outcome may cast a doubt: else there would be no end to the asking.
+        if (isProof) doubtAfter(trouble);
+      }
       throw trouble;
     } finally {
       release();
@@ -167,14 +173,17 @@ export function upstream(options: UpstreamOptions): Upstream {
   }
 
   function suffer(trouble: Trouble, sentAt: number): void {
+    onRecord.add(trouble);
     record = standing.failed(record, trouble, sentAt, performance.now(), random());
     if (trouble.kind === "rate-limit") door.narrow();
     door.turnAway(trouble);
-    if (record.streak < DOUBTFUL_STREAK) return;
-    if (trouble.kind !== "rate-limit") self.doubt();
-    if (toldFailing) return;
+    if (record.streak < DOUBTFUL_STREAK || toldFailing) return;
     toldFailing = true;
     onChange({ kind: "failing", upstream: name, trouble: trouble.kind, problem: trouble.message });
+  }
+
+  function doubtAfter({ kind }: Trouble): void {
+    if (record.streak >= DOUBTFUL_STREAK && kind !== "rate-limit") self.doubt();
   }
 
   /** Until closed: verifies at once and now and then, asks for the head where nobody else does, notices recovery. */

@@ -85,7 +85,7 @@ export function newFollower(hasBlooms = false): Follower {
     reach: newReach(),
     finality: newFinality(),
     heads: { tipFrom: undefined, head: undefined, shorter: 0, refuted: 0, outvoted: 0 },
-    habits: { refusals: new Map(), hasBlooms },
+    habits: { refusals: new Map(), limits: new Map(), hasBlooms },
     doubts: [],
     told: new Map(),
     second: { doubts: new Map(), final: undefined },
@@ -146,7 +146,9 @@ function indices({ told }: Follower, block: number): Map<number, string> {
 }
 
 function forget(follower: Follower, isGone: (block: { readonly number: number }) => boolean): void {
-  for (const number of follower.told.keys()) if (isGone({ number })) follower.told.delete(number);
+  for (const known of [follower.told, follower.habits.limits]) {
+    for (const number of known.keys()) if (isGone({ number })) known.delete(number);
+  }
   follower.doubts = follower.doubts.filter(({ block }) => !isGone(block));
 }
 

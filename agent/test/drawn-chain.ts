@@ -42,7 +42,7 @@ export class DrawnChain {
   readonly whims = new Map<string, Whim>();
   /** How far `finalized` is below the head. */
   finalDepth = 64;
-  bloom: "exact" | "full" | "none" = "exact";
+  bloom: "exact" | "full" | "zero" | "none" = "exact";
   readonly #upstreams: readonly string[];
 
   constructor(...upstreams: readonly string[]) {
@@ -166,7 +166,8 @@ export class DrawnChain {
   #json(block: DrawnBlock | undefined): unknown {
     if (block === undefined) return null;
     const { number, hash, parentHash } = block;
-    const logsBloom = this.bloom === "full" ? `0x${"f".repeat(512)}` : bloomOf(logsOf(block));
+    const fill = { full: "f", zero: "0" }[this.bloom as string];
+    const logsBloom = fill === undefined ? bloomOf(logsOf(block)) : `0x${fill.repeat(512)}`;
     const bloom = this.bloom === "none" ? {} : { logsBloom };
     return { number: hex(number), hash, parentHash, timestamp: hex(1_700_000_000 + 2 * number), ...bloom };
   }

@@ -15,6 +15,8 @@ export type WireFault =
   | { readonly kind: "reset" }
   | { readonly kind: "status"; readonly status: number; readonly retryAfter?: string; readonly body?: string }
   | { readonly kind: "redirect"; readonly to: string }
+  /** Goes over to another protocol, as for a WebSocket. */
+  | { readonly kind: "upgrade" }
   /** The text in place of the answer: HTML, half JSON, nothing. */
   | { readonly kind: "text"; readonly text: string | Buffer; readonly status?: number; readonly encoding?: string }
   | { readonly kind: "truncate" }
@@ -46,6 +48,9 @@ export async function answerHttp(response: ServerResponse, text: string, fault: 
       return;
     case "redirect":
       response.writeHead(307, { location: fault.to }).end();
+      return;
+    case "upgrade":
+      response.writeHead(101, { connection: "upgrade", upgrade: "websocket" }).end();
       return;
     case "text":
       if (fault.encoding !== undefined) response.setHeader("content-encoding", fault.encoding);
