@@ -205,6 +205,31 @@ describe("an audit", () => {
     expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
   });
 
+  it.each([
+    ["by an error", { error: { code: -32601, message: "the method eth_getLogs is not available" } }],
+    ["by silence", undefined],
+  ])("finds a revoke, and lets nobody in, where heads and state are told and logs refused: %s", async (_, refusal) => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    boot.chain.mine(300);
+    await boot.poll();
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_getLogs") return truth(method, params);
+      if (refusal === undefined) throw new Down();
+      return refusal;
+    });
+    boot.contract.revoke(gone);
+    boot.grant(keyOf(9));
+    boot.chain.mine(100);
+    expect(await boot.poll()).toBeDefined();
+    boot.clockMs += 10_000;
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7), keyOf(8), keyOf(9))).toEqual([false, true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(8), keyOf(9))).toEqual([false, true, true]);
+  });
+
   it("finds what differs in every piece of a large registry", async () => {
     boot = new Boot();
     const ids = boot.grant(...Array.from({ length: 1_100 }, (_, i) => keyOf(100 + i)));

@@ -8,6 +8,7 @@ import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
 import { compare, type Observed, probeIds, readTokens, roundsOf, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
+import { headersOf } from "./chain/heads.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
@@ -167,10 +168,22 @@ function mayReturn({ rpc, ledger, auditedOut }: Agent, { tokenId }: Observed): b
   return !wasRevoked || auditedOut.has(tokenId) || rpc.upstreams().filter(({ healthy }) => healthy).length > 1;
 }
 
-/** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
+/**
+ * Our tip, and where nobody tells the logs that lead on from it, the newest head that does. Frozen by a fork below finality,
+ * our own blocks are unknown to the chain: what it says now can still take away.
+ */
 export async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
-  return isForked(agent) ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tipOf(trail(agent.ledger));
+  const tip = tipOf(trail(agent.ledger));
+  const unfollowedMs = agent.now().steadyMs - (agent.followedMs ?? agent.startedMs);
+  // A poll that is under way finds by itself what it is about to be told, and that is no repair.
+  if (!isForked(agent) && unfollowedMs < UNFOLLOWED_MS) return tip;
+  const { value: head, upstream } = await agent.rpc.ask(headOf("latest"), { signal });
+  if (isForked(agent)) return head;
+  const isAhead = head.number > tip.number && (await headersOf(agent.rpc, upstream, signal).holds(tip));
+  return isAhead ? head : tip;
 }
+
+const UNFOLLOWED_MS = 5_000;
 
 const isForked = ({ faults }: Agent) => faults.has("chain.fork-below-finality");
 
