@@ -84,8 +84,10 @@ export interface Agent extends Parts {
   isCaughtUp: boolean;
   /** The registry is known to be whole: it was loaded, or a full audit has found nothing more. */
   isTrusted: boolean;
-  /** The history is being read again from its start: nothing follows from a part of it. */
-  isRebuilding: boolean;
+  /** The history as far as it has been read again from its start; it takes the ledger's place when it is whole. */
+  rebuilding: Ledger | undefined;
+  /** Nothing follows from a part of that. */
+  readonly isRebuilding: boolean;
   /** Somebody asked for that; the next poll begins it. */
   isRebuildAsked: boolean;
   headSeenMs: number | undefined;
@@ -197,7 +199,10 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     touched: new Set(),
     isWhole: true,
     isTrusted: isLoaded,
-    isRebuilding: false,
+    rebuilding: undefined,
+    get isRebuilding() {
+      return this.rebuilding !== undefined;
+    },
     isRebuildAsked: false,
     headSeenMs: undefined,
     arrivedMs: undefined,

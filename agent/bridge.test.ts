@@ -3,6 +3,7 @@ import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
+import { save } from "./saving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -187,6 +188,53 @@ describe("what an upstream refuses in an error object", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+});
+
+describe("a history that is read again", () => {
+  /** Two members, and logs of the first `blocks` blocks only. */
+  async function brokenOff(blocks: number): Promise<readonly bigint[]> {
+    boot = new Boot();
+    boot.grant();
+    boot.chain.mine(300);
+    const ids = boot.grant(A, B);
+    boot.chain.mine(100);
+    await boot.poll();
+    await boot.fullPass();
+    boot.agent.isRebuildAsked = true;
+    boot.lie((method, params, truth) => {
+      boot.clockMs += 11_000;
+      if (method === "eth_getLogs" && !(lastOf(params) < blocks)) throw new Down();
+      return truth(method, params);
+    });
+    expect(await boot.poll()).toBeDefined();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+    return ids;
+  }
+
+  it("and is not whole when the agent stops leaves on disk whom it served", async () => {
+    await brokenOff(300);
+    await save(boot.agent);
+    // The interface goes with its container.
+    boot.device.peers.clear();
+    boot.lie(() => {
+      throw new Down();
+    });
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+
+  it("takes the ledger's place when it is whole, and whom it no longer has goes", async () => {
+    const [, b = 0n] = await brokenOff(300);
+    boot.contract.revoke(b);
+    boot.contract.mine();
+    boot.lie();
+    expect(await boot.poll()).toBeUndefined();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
+    expect(boot.device.added).toEqual([A, B]);
   });
 });
 

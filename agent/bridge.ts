@@ -12,8 +12,8 @@ import { freshen, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
 import type { Self } from "./registry/admission.ts";
-import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
-import { token } from "./registry/registry.ts";
+import { type Advanced, advance, emptyLedger, type Ledger, observe, trail, unread } from "./registry/ledger.ts";
+import { recordedIds, token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
 import { isNewlyTold, vouchSoon } from "./vouching.ts";
@@ -100,12 +100,11 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   let toldMs = seenMs;
   let savedMs: number | undefined;
   try {
-    for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
+    for await (const step of follow(agent.rpc, trail(followed(agent)), followOptions(agent, signal), agent.follower)) {
       steps++;
       agent.headSeenMs = agent.now().steadyMs;
       if (step.kind === "history") agent.isSettled = false;
-      if (step.kind === "rewind") agent.isWhole = false;
-      take(agent, advance(agent.ledger, step));
+      takeStep(agent, step);
       record(agent, step);
       if (step.kind !== "history") continue;
       toldMs = tellProgress(agent, step.to.number, toldMs);
@@ -125,11 +124,12 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     await settleJudged(agent, seenMs);
     return { steps };
   }
+  const rebuilt = replaceLedger(agent);
   const hasReadHistory = !agent.isSettled;
   agent.isSettled = true;
   agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
-  if (agent.isRebuilding) await rebuilt(agent);
+  if (rebuilt.size > 0) await settle(agent, rebuilt);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
   await settle(agent, judge(agent).difference(announced), seenMs);
@@ -147,14 +147,24 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   return { steps };
 }
 
-/** The history is read again; the device keeps what it has until that has been done. */
+/** The history is read again; the device, the disk and whoever asks keep the ledger until that has been done. */
 function startOver(agent: Agent): void {
   agent.isRebuildAsked = false;
   agent.follower = newFollower(agent.follower.habits.hasBlooms);
-  agent.ledger = emptyLedger(origin(agent.settings.startBlock));
-  agent.isRebuilding = true;
+  agent.rebuilding = emptyLedger(origin(agent.settings.startBlock));
   agent.isSettled = false;
-  agent.isWhole = true;
+}
+
+/** What the chain is read into. */
+const followed = ({ ledger, rebuilding }: Agent): Ledger => rebuilding ?? ledger;
+
+function takeStep(agent: Agent, step: Advance): void {
+  if (agent.rebuilding !== undefined) {
+    agent.rebuilding = advance(agent.rebuilding, step).ledger;
+    return;
+  }
+  if (step.kind === "rewind") agent.isWhole = false;
+  take(agent, advance(agent.ledger, step));
 }
 
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
@@ -165,7 +175,7 @@ function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   const knows = (asked: AccessEvent) => {
     const isIt = (event: AccessEvent) =>
       comparePositions(event.at, asked.at) === 0 && (isInvalid(asked) || subjectOf(event) === subjectOf(asked));
-    return agent.ledger.unfinal.some(({ events }) => events.some(isIt));
+    return followed(agent).unfinal.some(({ events }) => events.some(isIt));
   };
   return { contract, startBlock, signal, now, wallMs, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
@@ -176,20 +186,24 @@ export async function settleJudged(agent: Agent, seenMs?: number): Promise<void>
 }
 
 /** A poll without a usable head ends as quietly as one without news. */
-function isAtHead({ ledger, follower, rpc }: Agent): boolean {
+function isAtHead(agent: Agent): boolean {
+  const { follower, rpc } = agent;
   const told = rpc.upstreams().flatMap(({ healthy, headBlock }) => (healthy ? (headBlock ?? []) : []));
   const head = follower.figures.headBlock ?? Math.min(...told);
-  const tip = tipOf(trail(ledger));
+  const tip = tipOf(trail(followed(agent)));
   return tip.hash !== ZERO_HASH && tip.number >= head;
 }
 
-/** The history has been read again from its start: what it no longer says goes now. */
-async function rebuilt(agent: Agent): Promise<void> {
-  agent.isRebuilding = false;
-  const before = agent.roster.self;
-  const changed = agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
+/** By a history that was read again to its end. @returns the ids whose peer is another one now: what it no longer says goes */
+function replaceLedger(agent: Agent): ReadonlySet<TokenId> {
+  const { rebuilding: ledger, roster } = agent;
+  if (ledger === undefined) return new Set();
+  take(agent, { ledger, touched: new Set(recordedIds(ledger.registry)) });
+  agent.rebuilding = undefined;
+  const before = roster.self;
+  const changed = roster.rebuild(ledger.registry, tipOf(trail(ledger)).number);
   meetSelf(agent, before);
-  await settle(agent, changed);
+  return changed;
 }
 
 /** Now and then while a long history is read. @returns when it was last told */
