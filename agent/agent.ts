@@ -78,7 +78,9 @@ export interface Agent extends Parts {
   readonly touched: Set<TokenId>;
   /** No rewind waits for the blocks that replace what it dropped. */
   isWhole: boolean;
-  /** The ledger stands where a head stood once; false while history is read. */
+  /** The ledger stands where a head stood once; false in the middle of a history, over a restart too. */
+  stoodAtHead: boolean;
+  /** Whoever waits for that may be added: it does, and none is being read. */
   isSettled: boolean;
   /** This process has stood at the head. */
   isCaughtUp: boolean;
@@ -101,7 +103,7 @@ export interface Agent extends Parts {
   // --- what the device holds
   /** Peers as they were last applied. */
   readonly running: Map<PublicKey, Peer>;
-  /** What the last good file has, where the database is lost: it serves until the chain has been read. */
+  /** What the last good file has, where the database is lost or ends within a history: it serves until the chain has been read. */
   readonly inherited: ReadonlyMap<PublicKey, Peer>;
   /** On whose behalf each peer is there. */
   readonly placed: Map<TokenId, Placed>;
@@ -180,6 +182,8 @@ export interface Reading {
 /** `lastGood` is the newest generation on disk; `isLoaded`: the ledger is what the store held. */
 export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | undefined, isLoaded: boolean): Agent {
   const { settings, now } = parts;
+  // An agent that noted no such thing may have died in the middle of a history, where a revoke is yet to come.
+  const stoodAtHead = isLoaded && parts.store.note(AT_HEAD) === "yes";
   return {
     ...parts,
     startedMs: now().steadyMs,
@@ -194,7 +198,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     savedMs: Number.NEGATIVE_INFINITY,
     savedEntry: 0,
     roster: rosterOf(parts.rules),
-    isSettled: isLoaded && settings.bootPolicy === "last-good",
+    stoodAtHead,
+    isSettled: stoodAtHead && settings.bootPolicy === "last-good",
     isCaughtUp: false,
     touched: new Set(),
     isWhole: true,
@@ -210,7 +215,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     auditRepairs: 0,
     auditedOut: auditedBefore(parts),
     running: new Map(),
-    inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
+    inherited: stoodAtHead || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     unasked: new Set(),
     nodes: new Map(),
     ...doubtedBefore(parts),
@@ -250,6 +255,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
   };
 }
 
+/** The note that the ledger stood at a head. */
+export const AT_HEAD = "atHead";
 /** The note that this chain fills its blooms: until a block shows it again, an empty one could not rule anything out. */
 export const BLOOMS = "blooms";
 

@@ -126,6 +126,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   }
   const rebuilt = replaceLedger(agent);
   const hasReadHistory = !agent.isSettled;
+  agent.stoodAtHead = true;
   agent.isSettled = true;
   agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
@@ -163,6 +164,7 @@ function takeStep(agent: Agent, step: Advance): void {
     agent.rebuilding = advance(agent.rebuilding, step).ledger;
     return;
   }
+  if (step.kind === "history") agent.stoodAtHead = false;
   if (step.kind === "rewind") agent.isWhole = false;
   take(agent, advance(agent.ledger, step));
 }
