@@ -78,10 +78,12 @@ export interface Agent extends Parts {
   readonly touched: Set<TokenId>;
   /** No rewind waits for the blocks that replace what it dropped. */
   isWhole: boolean;
-  /** The ledger stands where a head stood once; false in the middle of a history, over a restart too. */
+  /** The ledger stands where a head stood once; false on the way to one, over a restart too. */
   stoodAtHead: boolean;
-  /** Whoever waits for that may be added: it does, and none is being read. */
+  /** Whoever waits for that may be added: it does, and no history is being read. */
   isSettled: boolean;
+  /** History has been read since a head was reached, or is about to be. */
+  isInHistory: boolean;
   /** This process has stood at the head. */
   isCaughtUp: boolean;
   /** The registry is known to be whole: it was loaded, or a full audit has found nothing more. */
@@ -184,6 +186,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
   const { settings, now } = parts;
   // An agent that noted no such thing may have died in the middle of a history, where a revoke is yet to come.
   const stoodAtHead = isLoaded && parts.store.note(AT_HEAD) === "yes";
+  const isSettled = stoodAtHead && settings.bootPolicy === "last-good";
   return {
     ...parts,
     startedMs: now().steadyMs,
@@ -198,8 +201,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     savedMs: Number.NEGATIVE_INFINITY,
     savedEntry: 0,
     roster: rosterOf(parts.rules),
-    stoodAtHead,
-    isSettled: stoodAtHead && settings.bootPolicy === "last-good",
+    ...{ stoodAtHead, isSettled, isInHistory: !isSettled },
     isCaughtUp: false,
     touched: new Set(),
     isWhole: true,

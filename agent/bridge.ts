@@ -103,7 +103,6 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     for await (const step of follow(agent.rpc, trail(followed(agent)), followOptions(agent, signal), agent.follower)) {
       steps++;
       agent.headSeenMs = agent.now().steadyMs;
-      if (step.kind === "history") agent.isSettled = false;
       takeStep(agent, step);
       record(agent, step);
       if (step.kind !== "history") continue;
@@ -125,10 +124,9 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     return { steps };
   }
   const rebuilt = replaceLedger(agent);
-  const hasReadHistory = !agent.isSettled;
-  agent.stoodAtHead = true;
-  agent.isSettled = true;
-  agent.isWhole = true;
+  const hasReadHistory = agent.isInHistory;
+  agent.isInHistory = false;
+  agent.stoodAtHead = agent.isSettled = agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
   if (rebuilt.size > 0) await settle(agent, rebuilt);
   const announced = new Set(unread(agent.ledger));
@@ -154,19 +152,22 @@ function startOver(agent: Agent): void {
   agent.follower = newFollower(agent.follower.habits.hasBlooms);
   agent.rebuilding = emptyLedger(origin(agent.settings.startBlock));
   agent.isSettled = false;
+  agent.isInHistory = true;
 }
 
 /** What the chain is read into. */
 const followed = ({ ledger, rebuilding }: Agent): Ledger => rebuilding ?? ledger;
 
 function takeStep(agent: Agent, step: Advance): void {
+  if (step.kind === "history") agent.isInHistory = true;
   if (agent.rebuilding !== undefined) {
     agent.rebuilding = advance(agent.rebuilding, step).ledger;
     return;
   }
-  if (step.kind === "history") agent.stoodAtHead = false;
   if (step.kind === "rewind") agent.isWhole = false;
   take(agent, advance(agent.ledger, step));
+  // Whoever was granted so far may be revoked before the head.
+  if (step.kind === "history" || !isAtHead(agent)) agent.stoodAtHead = agent.isSettled = false;
 }
 
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
@@ -227,7 +228,8 @@ function caughtUp(agent: Agent): void {
 /** The ledger's next state; what it touched waits to be judged, however long that takes to come. */
 export function take(agent: Agent, { ledger, touched }: Advanced): void {
   agent.ledger = ledger;
-  mistrust(agent, touched);
+  // On the way to a head every block is one upstream's word as at the head; only a history is too long to ask about.
+  mistrust({ ...agent, isSettled: !agent.isInHistory }, touched);
   for (const id of touched) agent.touched.add(id);
 }
 
@@ -296,7 +298,7 @@ const JOURNALLED = 500;
 
 function quarantined(agent: Agent, id: TokenId): void {
   const verdict = agent.roster.verdict(id);
-  if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || !agent.isSettled) return;
+  if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || agent.isInHistory) return;
   const nodeId = token(agent.ledger.registry, id)?.nodeId;
   agent.journal.add("quarantine", { tokenId: String(id), nodeId, code: verdict });
 }
