@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll, auditRolling } from "./auditing.ts";
+import { followChain } from "./bridge.ts";
 import { witnessRemovals } from "./proving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
@@ -163,6 +164,52 @@ describe("an audit", () => {
     expect(boot.agent.isCaughtUp).toBe(true);
     await boot.until(() => !boot.device.peers.has(keyOf(7)));
     expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, true]);
+    await stop(loop);
+  });
+
+  it.each(["running", "restarted"])("takes away by its sample whom a fork below finality has out: %s", async (how) => {
+    const env = { POLL_INTERVAL: "100" };
+    boot = new Boot({ finalizedDepth: 2, env });
+    const [, gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.chain.mine(100);
+    await boot.poll();
+    await boot.fullPass();
+    if (how === "restarted") await boot.restart();
+    boot.chain.reorg(90, 91);
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    await boot.fullPass();
+    const loops = [followChain(boot.agent, boot.signal), auditRolling(boot.agent, boot.signal)];
+    await boot.until(() => boot.agent.faults.has("chain.fork-below-finality"));
+    await boot.until(() => {
+      boot.agent.audit.nudge();
+      return !boot.device.peers.has(keyOf(8));
+    });
+    expect(boot.holds(keyOf(7))).toEqual([true]);
+    await stop(...loops);
+  });
+
+  it("takes away by its sample who was revoked while the agent was stopped, where logs are refused since", async () => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    boot.chain.mine(100);
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs") throw new Down();
+      return truth(method, params);
+    });
+    await boot.restart();
+    await boot.fullPass();
+    boot.clockMs += 30_000;
+    const loop = auditRolling(boot.agent, boot.signal);
+    await boot.until(() => {
+      boot.agent.audit.nudge();
+      return !boot.device.peers.has(keyOf(7));
+    });
+    expect(boot.holds(keyOf(8))).toEqual([true]);
     await stop(loop);
   });
 
@@ -342,9 +389,9 @@ describe("an audit", () => {
   });
 });
 
-/** Ends the agent, and with it the loop. */
-async function stop(loop: Promise<void>): Promise<void> {
+/** Ends the agent, and with it the loops. */
+async function stop(...loops: readonly Promise<void>[]): Promise<void> {
   await boot.end();
-  await loop;
+  await Promise.all(loops);
   boot = new Boot();
 }

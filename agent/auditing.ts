@@ -27,7 +27,10 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
     const isHurried = isFirst && turn > 0 && turn < rounds;
     const { syncIntervalMs } = agent.settings;
     await agent.audit.sleep(isHurried ? syncIntervalMs / HASTE : syncIntervalMs, signal);
-    if (signal.aborted || !agent.isCaughtUp) continue;
+    if (signal.aborted) return;
+    // After a restart onto a fork, or where no logs are told, nothing but the state takes anybody away.
+    const isUnread = agent.isInHistory && !agent.isCaughtUp;
+    if (isUnread && !isForked(agent)) continue;
     const all = recordedIds(agent.ledger.registry);
     rounds = roundsOf(all.length);
     const ids = [...sample(all, turn), ...disputed(agent)];
