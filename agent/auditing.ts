@@ -75,13 +75,13 @@ const ROUNDS = 64;
 
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */
 async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<Audit> {
-  // A part of the history proves nothing, and what were read now would stand before events that came earlier.
-  if (agent.isRebuilding || agent.isRebuildAsked) return { repairs: 0, isWhole: false, withheld: 0 };
   const { ledger } = agent;
   const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
   const ids = [...new Set([...known, ...probeIds(isKnown)])];
   const tip = tipOf(trail(ledger));
-  const isFrozen = isForked(agent);
+  // Additions are for the history to tell that is read again; it may never come to its end, and removals do not wait for it.
+  const isReread = agent.isRebuilding || agent.isRebuildAsked;
+  const isFrozen = isForked(agent) || isReread;
   const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
@@ -93,7 +93,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const removals = await seconded(agent, gone, at, fewer, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
-  return { repairs, isWhole: states.size === ids.length, withheld };
+  return { repairs, isWhole: states.size === ids.length && !isReread, withheld };
 }
 
 export type States = ReadonlyMap<TokenId, TokenState>;
@@ -173,7 +173,7 @@ function mayReturn({ rpc, ledger, auditedOut }: Agent, { tokenId }: Observed): b
 
 /**
  * Our tip, and where nobody tells the logs that lead on from it, the newest head that does. Frozen by a fork below finality,
- * our own blocks are unknown to the chain: what it says now can still take away.
+ * and while a history is read again for it, our own blocks are unknown to the chain: what it says now can still take away.
  */
 export async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
   const tip = tipOf(trail(agent.ledger));
@@ -182,8 +182,8 @@ export async function stateBlock(agent: Agent, signal: AbortSignal): Promise<Blo
   if (!isForked(agent) && unfollowedMs < UNFOLLOWED_MS) return tip;
   const { value: head, upstream } = await agent.rpc.ask(headOf("latest"), { signal });
   if (isForked(agent)) return head;
-  const isAhead = head.number > tip.number && (await headersOf(agent.rpc, upstream, signal).holds(tip));
-  return isAhead ? head : tip;
+  if (head.number <= tip.number) return tip;
+  return agent.isRebuilding || (await headersOf(agent.rpc, upstream, signal).holds(tip)) ? head : tip;
 }
 
 const UNFOLLOWED_MS = 5_000;
@@ -195,7 +195,7 @@ function differences(registry: Registry, states: States, block: BlockRef, mayAdd
 }
 
 function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal): number {
-  if (repairs.length === 0 || signal.aborted || agent.isRebuilding) return 0;
+  if (repairs.length === 0 || signal.aborted) return 0;
   const observed = observe(agent.ledger, repairs);
   // A reorg has taken the block that was read: the next audit reads another one.
   if (observed.touched.size === 0) return 0;

@@ -292,6 +292,20 @@ describe("a history that is read again", () => {
     expect(boot.holds(A, B)).toEqual([true, true]);
   });
 
+  it("and cannot be read to its end does not keep audits from taking away whom the state has out, and lets nobody in", async () => {
+    const [a = 0n] = await brokenOff(300);
+    boot.contract.revoke(a);
+    boot.grant(C);
+    boot.chain.mine(100);
+    expect(await boot.poll()).toBeDefined();
+    await auditAll(boot.agent, boot.signal);
+    await boot.fullPass();
+    expect(boot.holds(A, B, C)).toEqual([false, true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+
   it("takes the ledger's place when it is whole, and whom it no longer has goes", async () => {
     const [, b = 0n] = await brokenOff(300);
     boot.contract.revoke(b);

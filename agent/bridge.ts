@@ -183,9 +183,9 @@ function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   return { contract, startBlock, signal, now, wallMs, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
 
-/** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */
+/** Not between a rewind and the head, where the ledger is on no head of any chain. */
 export async function settleJudged(agent: Agent, seenMs?: number): Promise<void> {
-  if (agent.isWhole && !agent.isRebuilding) await settle(agent, judge(agent), seenMs);
+  if (agent.isWhole) await settle(agent, judge(agent), seenMs);
 }
 
 /** A poll without a usable head ends as quietly as one without news. */
@@ -201,7 +201,8 @@ function isAtHead(agent: Agent): boolean {
 function replaceLedger(agent: Agent): ReadonlySet<TokenId> {
   const { rebuilding: ledger, roster } = agent;
   if (ledger === undefined) return new Set();
-  take(agent, { ledger, touched: new Set(recordedIds(ledger.registry)) });
+  agent.ledger = ledger;
+  mistrust(agent, recordedIds(ledger.registry));
   agent.rebuilding = undefined;
   const before = roster.self;
   const changed = roster.rebuild(ledger.registry, tipOf(trail(ledger)).number);
@@ -229,7 +230,7 @@ function caughtUp(agent: Agent): void {
 export function take(agent: Agent, { ledger, touched }: Advanced): void {
   agent.ledger = ledger;
   // On the way to a head every block is one upstream's word as at the head; only a history is too long to ask about.
-  mistrust({ ...agent, isSettled: !agent.isInHistory }, touched);
+  mistrust({ ...agent, isSettled: !agent.isInHistory, isRebuilding: false }, touched);
   for (const id of touched) agent.touched.add(id);
 }
 
