@@ -4,16 +4,17 @@ import { settle } from "./access.ts";
 import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid, subjectOf } from "./chain/events.ts";
-import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
+import { type FollowOptions, follow, tipOf } from "./chain/follower.ts";
 import { rivals } from "./chain/rivals.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { freshen, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
+import { followed, replaceLedger, startOver } from "./rebuilding.ts";
 import type { Self } from "./registry/admission.ts";
-import { type Advanced, advance, emptyLedger, type Ledger, observe, trail, unread } from "./registry/ledger.ts";
-import { recordedIds, token } from "./registry/registry.ts";
+import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
+import { token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
 import { isNewlyTold, vouchSoon } from "./vouching.ts";
@@ -123,7 +124,9 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     await settleJudged(agent, seenMs);
     return { steps };
   }
+  const before = agent.roster.self;
   const rebuilt = replaceLedger(agent);
+  meetSelf(agent, before);
   const hasReadHistory = agent.isInHistory;
   agent.isInHistory = false;
   agent.stoodAtHead = agent.isSettled = agent.isWhole = true;
@@ -145,18 +148,6 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   if (unanswered !== undefined) throw unanswered;
   return { steps };
 }
-
-/** The history is read again; the device, the disk and whoever asks keep the ledger until that has been done. */
-function startOver(agent: Agent): void {
-  agent.isRebuildAsked = false;
-  agent.follower = newFollower(agent.follower.habits.hasBlooms);
-  agent.rebuilding = emptyLedger(origin(agent.settings.startBlock));
-  agent.isSettled = false;
-  agent.isInHistory = true;
-}
-
-/** What the chain is read into. */
-const followed = ({ ledger, rebuilding }: Agent): Ledger => rebuilding ?? ledger;
 
 function takeStep(agent: Agent, step: Advance): void {
   if (step.kind === "history") agent.isInHistory = true;
@@ -195,19 +186,6 @@ function isAtHead(agent: Agent): boolean {
   const head = follower.figures.headBlock ?? Math.min(...told);
   const tip = tipOf(trail(followed(agent)));
   return tip.hash !== ZERO_HASH && tip.number >= head;
-}
-
-/** By a history that was read again to its end. @returns the ids whose peer is another one now: what it no longer says goes */
-function replaceLedger(agent: Agent): ReadonlySet<TokenId> {
-  const { rebuilding: ledger, roster } = agent;
-  if (ledger === undefined) return new Set();
-  agent.ledger = ledger;
-  mistrust(agent, recordedIds(ledger.registry));
-  agent.rebuilding = undefined;
-  const before = roster.self;
-  const changed = roster.rebuild(ledger.registry, tipOf(trail(ledger)).number);
-  meetSelf(agent, before);
-  return changed;
 }
 
 /** Now and then while a long history is read. @returns when it was last told */
