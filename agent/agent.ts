@@ -6,6 +6,7 @@ import type { Settings } from "./config.ts";
 import { type Doubt, doubtedBefore } from "./doubts.ts";
 import type { AgentError, Fault, FaultCode } from "./errors.ts";
 import { type Freshness, initialFreshness } from "./freshness.ts";
+import type { Sighting } from "./missing.ts";
 import {
   type Address,
   type Admitted,
@@ -101,6 +102,8 @@ export interface Agent extends Parts {
   auditRepairs: number;
   /** Tokens that an audit took away, by state alone. */
   readonly auditedOut: Set<TokenId>;
+  /** What audits have found missing and could not ask the final block about. */
+  readonly sightings: Map<TokenId, Sighting>;
 
   // --- what the device holds
   /** Peers as they were last applied. */
@@ -216,6 +219,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     followedMs: undefined,
     auditRepairs: 0,
     auditedOut: auditedBefore(parts),
+    sightings: new Map(),
     running: new Map(),
     inherited: stoodAtHead || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     unasked: new Set(),

@@ -277,6 +277,49 @@ describe("an audit", () => {
     expect(boot.holds(keyOf(7), keyOf(8), keyOf(9))).toEqual([false, true, true]);
   });
 
+  it.each([
+    ["stays", true],
+    ["is revoked", false],
+    ["is granted anew on another branch", false],
+  ])(
+    "of an only upstream without the state of final blocks believes a grant once its block is final: it %s",
+    async (what, isAdded) => {
+      boot = new Boot({ finalizedDepth: 600 });
+      boot.grant(keyOf(7));
+      boot.chain.mine(700);
+      await boot.poll();
+      boot.lie((method, params, truth) => {
+        if (method === "eth_getLogs") return { result: [] };
+        if (method !== "eth_call") return truth(method, params);
+        const { blockHash } = params[1] as { blockHash: string };
+        const isKept = Array.from({ length: 128 }, (_, i) => boot.chain.hashOf(boot.chain.head - i)).includes(
+          blockHash,
+        );
+        return isKept ? truth(method, params) : { error: { code: -32000, message: "missing trie node" } };
+      });
+      const auditedAfter = async (blocks: number) => {
+        for (let i = 0; i < blocks; i += 10) {
+          boot.chain.mine(10);
+          await boot.poll();
+        }
+        return auditAll(boot.agent, boot.signal);
+      };
+      const [id = 0n] = boot.grant(keyOf(8));
+      await boot.poll();
+      expect(await auditedAfter(0)).toEqual({ repairs: 0, isWhole: false, withheld: 0 });
+      if (what === "is revoked") boot.contract.revoke(id);
+      if (what === "is granted anew on another branch") {
+        boot.chain.reorg(1, 0);
+        boot.contract.grant(ownerOf(1), "m-0", keyOf(8), id);
+      }
+      boot.contract.mine();
+      if (what === "stays") expect(await auditedAfter(300)).toMatchObject({ repairs: 0, isWhole: false });
+      const { isWhole } = await auditedAfter(what === "stays" ? 360 : 660);
+      expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, isAdded]);
+      expect(isWhole).toBe(what !== "is granted anew on another branch");
+    },
+  );
+
   it("finds what differs in every piece of a large registry", async () => {
     boot = new Boot();
     const ids = boot.grant(...Array.from({ length: 1_100 }, (_, i) => keyOf(100 + i)));

@@ -12,6 +12,7 @@ import { headersOf } from "./chain/heads.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
+import { forget, lasting } from "./missing.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
@@ -44,7 +45,7 @@ const HASTE = 3;
 
 export interface Audit {
   readonly repairs: number;
-  /** The contract has answered for every token that was asked about. */
+  /** The contract has answered for every token that was asked about, as of a final block where it is to be added. */
   readonly isWhole: boolean;
   /** So many it has whom logs have revoked: whether those logs were true shows when they are read again. */
   readonly withheld: number;
@@ -84,8 +85,9 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isFrozen = isForked(agent) || isReread;
   const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
-  const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
-  const { additions, withheld } = await finalAdditions(agent, missing, signal);
+  const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
+  forget(agent, states, missing);
+  const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
   const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
@@ -93,7 +95,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const removals = await seconded(agent, gone, at, fewer, signal);
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
-  return { repairs, isWhole: states.size === ids.length && !isReread, withheld };
+  return { repairs, isWhole: states.size === ids.length && unread === 0 && !isReread, withheld };
 }
 
 export type States = ReadonlyMap<TokenId, TokenState>;
@@ -149,19 +151,31 @@ async function patiently(
 const TRIES = 4;
 const PAUSE_MS = 1_000;
 
-/** An addition must be final, whoever tells of it: a reorg must not take it back. */
+/** An addition must be final, whoever tells of it: a reorg must not take it back. `states` are those after `at`. */
 async function finalAdditions(
   agent: Agent,
-  ids: readonly TokenId[],
+  missing: readonly Observed[],
+  states: States,
+  at: BlockRef,
   signal: AbortSignal,
-): Promise<{ additions: readonly Observed[]; withheld: number }> {
+): Promise<{ additions: readonly Observed[]; withheld: number; unread: number }> {
   const { final, settled } = agent.ledger;
-  if (ids.length === 0 || final.number < 0) return { additions: [], withheld: 0 };
+  if (missing.length === 0 || final.number < 0) return { additions: [], withheld: 0, unread: 0 };
+  const ids = missing.map(({ tokenId }) => tokenId);
   const more = (states: States) => differences(settled, states, final, true);
-  const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
-  const returning = found.filter((one) => mayReturn(agent, one));
-  const additions = await seconded(agent, returning, final, more, signal);
-  return { additions, withheld: found.length - returning.length };
+  const read = await readTokens(agent.rpc, agent.settings.contract, ids, final, signal);
+  const untold = missing.filter((one) => !read.has(one.tokenId) && !isRemoval(one));
+  const outlasting = await lasting(agent, untold, at, final, signal);
+  const found = more(read);
+  const isLasting = (id: TokenId) => outlasting.some(({ tokenId }) => tokenId === id);
+  const seen = more(new Map([...states].filter(([id]) => isLasting(id))));
+  const returning = (all: readonly Observed[]) => all.filter((one) => mayReturn(agent, one));
+  const additions = [
+    ...(await seconded(agent, returning(found), final, more, signal)),
+    ...(await seconded(agent, returning(seen), at, more, signal)),
+  ];
+  const withheld = [...found, ...seen].filter((one) => !mayReturn(agent, one)).length;
+  return { additions, withheld, unread: untold.length - outlasting.length };
 }
 
 /** What an only upstream's state may be too old to know: a token that its logs have revoked. What an audit took, it brings back. */
