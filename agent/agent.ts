@@ -6,6 +6,7 @@ import type { Settings } from "./config.ts";
 import { type Doubt, doubtedBefore } from "./doubts.ts";
 import type { AgentError, Fault, FaultCode } from "./errors.ts";
 import { type Freshness, initialFreshness } from "./freshness.ts";
+import type { Sighting } from "./missing.ts";
 import {
   type Address,
   type Admitted,
@@ -78,14 +79,22 @@ export interface Agent extends Parts {
   readonly touched: Set<TokenId>;
   /** No rewind waits for the blocks that replace what it dropped. */
   isWhole: boolean;
-  /** The ledger stands where a head stood once; false while history is read. */
+  /** The ledger stands where a head stood once; false on the way to one, over a restart too. */
+  stoodAtHead: boolean;
+  /** It has stood at a head before: what is read is no first history. */
+  hasArrived: boolean;
+  /** Whoever waits for that may be added: it does, and no history is being read. */
   isSettled: boolean;
+  /** History has been read since a head was reached, or is about to be. */
+  isInHistory: boolean;
   /** This process has stood at the head. */
   isCaughtUp: boolean;
   /** The registry is known to be whole: it was loaded, or a full audit has found nothing more. */
   isTrusted: boolean;
-  /** The history is being read again from its start: nothing follows from a part of it. */
-  isRebuilding: boolean;
+  /** The history as far as it has been read again from its start; it takes the ledger's place when it is whole. */
+  rebuilding: Ledger | undefined;
+  /** Nothing follows from a part of that. */
+  readonly isRebuilding: boolean;
   /** Somebody asked for that; the next poll begins it. */
   isRebuildAsked: boolean;
   headSeenMs: number | undefined;
@@ -95,11 +104,13 @@ export interface Agent extends Parts {
   auditRepairs: number;
   /** Tokens that an audit took away, by state alone. */
   readonly auditedOut: Set<TokenId>;
+  /** What audits have found missing and could not ask the final block about. */
+  readonly sightings: Map<TokenId, Sighting>;
 
   // --- what the device holds
   /** Peers as they were last applied. */
   readonly running: Map<PublicKey, Peer>;
-  /** What the last good file has, where the database is lost: it serves until the chain has been read. */
+  /** What the last good file has, where the database is lost or ends within a history: it serves until the chain has been read. */
   readonly inherited: ReadonlyMap<PublicKey, Peer>;
   /** On whose behalf each peer is there. */
   readonly placed: Map<TokenId, Placed>;
@@ -178,6 +189,10 @@ export interface Reading {
 /** `lastGood` is the newest generation on disk; `isLoaded`: the ledger is what the store held. */
 export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | undefined, isLoaded: boolean): Agent {
   const { settings, now } = parts;
+  // An agent that noted no such thing may have died in the middle of a history, where a revoke is yet to come.
+  const head = isLoaded ? parts.store.note(AT_HEAD) : undefined;
+  const [stoodAtHead, hasArrived] = [head === "yes", head === "yes" || head === "before"];
+  const isSettled = stoodAtHead && settings.bootPolicy === "last-good";
   return {
     ...parts,
     startedMs: now().steadyMs,
@@ -192,20 +207,24 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     savedMs: Number.NEGATIVE_INFINITY,
     savedEntry: 0,
     roster: rosterOf(parts.rules),
-    isSettled: isLoaded && settings.bootPolicy === "last-good",
+    ...{ stoodAtHead, hasArrived, isSettled, isInHistory: !isSettled },
     isCaughtUp: false,
     touched: new Set(),
     isWhole: true,
     isTrusted: isLoaded,
-    isRebuilding: false,
+    rebuilding: undefined,
+    get isRebuilding() {
+      return this.rebuilding !== undefined;
+    },
     isRebuildAsked: false,
     headSeenMs: undefined,
     arrivedMs: undefined,
     followedMs: undefined,
     auditRepairs: 0,
     auditedOut: auditedBefore(parts),
+    sightings: new Map(),
     running: new Map(),
-    inherited: isLoaded || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
+    inherited: stoodAtHead || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
     unasked: new Set(),
     nodes: new Map(),
     ...doubtedBefore(parts),
@@ -245,6 +264,8 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
   };
 }
 
+/** The note that the ledger stood at a head. */
+export const AT_HEAD = "atHead";
 /** The note that this chain fills its blooms: until a block shows it again, an empty one could not rule anything out. */
 export const BLOOMS = "blooms";
 

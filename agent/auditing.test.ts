@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll, auditRolling } from "./auditing.ts";
+import { followChain } from "./bridge.ts";
 import { witnessRemovals } from "./proving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
@@ -166,6 +167,52 @@ describe("an audit", () => {
     await stop(loop);
   });
 
+  it.each(["running", "restarted"])("takes away by its sample whom a fork below finality has out: %s", async (how) => {
+    const env = { POLL_INTERVAL: "100" };
+    boot = new Boot({ finalizedDepth: 2, env });
+    const [, gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.chain.mine(100);
+    await boot.poll();
+    await boot.fullPass();
+    if (how === "restarted") await boot.restart();
+    boot.chain.reorg(90, 91);
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    await boot.fullPass();
+    const loops = [followChain(boot.agent, boot.signal), auditRolling(boot.agent, boot.signal)];
+    await boot.until(() => boot.agent.faults.has("chain.fork-below-finality"));
+    await boot.until(() => {
+      boot.agent.audit.nudge();
+      return !boot.device.peers.has(keyOf(8));
+    });
+    expect(boot.holds(keyOf(7))).toEqual([true]);
+    await stop(...loops);
+  });
+
+  it("takes away by its sample who was revoked while the agent was stopped, where logs are refused since", async () => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    await boot.poll();
+    boot.contract.revoke(gone);
+    boot.contract.mine();
+    boot.chain.mine(100);
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs") throw new Down();
+      return truth(method, params);
+    });
+    await boot.restart();
+    await boot.fullPass();
+    boot.clockMs += 30_000;
+    const loop = auditRolling(boot.agent, boot.signal);
+    await boot.until(() => {
+      boot.agent.audit.nudge();
+      return !boot.device.peers.has(keyOf(7));
+    });
+    expect(boot.holds(keyOf(8))).toEqual([true]);
+    await stop(loop);
+  });
+
   it("looks at all of a first history, in which one upstream may have altered any key", {
     timeout: 15_000,
   }, async () => {
@@ -204,6 +251,74 @@ describe("an audit", () => {
     expect(boot.holds(keyOf(7), keyOf(8))).toEqual([false, true]);
     expect(boot.agent.auditRepairs).toBeGreaterThanOrEqual(2);
   });
+
+  it.each([
+    ["by an error", { error: { code: -32601, message: "the method eth_getLogs is not available" } }],
+    ["by silence", undefined],
+  ])("finds a revoke, and lets nobody in, where heads and state are told and logs refused: %s", async (_, refusal) => {
+    boot = new Boot();
+    const [gone = 0n] = boot.grant(keyOf(7), keyOf(8));
+    boot.chain.mine(300);
+    await boot.poll();
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_getLogs") return truth(method, params);
+      if (refusal === undefined) throw new Down();
+      return refusal;
+    });
+    boot.contract.revoke(gone);
+    boot.grant(keyOf(9));
+    boot.chain.mine(100);
+    expect(await boot.poll()).toBeDefined();
+    boot.clockMs += 10_000;
+    await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7), keyOf(8), keyOf(9))).toEqual([false, true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(keyOf(7), keyOf(8), keyOf(9))).toEqual([false, true, true]);
+  });
+
+  it.each([
+    ["stays", true],
+    ["is revoked", false],
+    ["is granted anew on another branch", false],
+  ])(
+    "of an only upstream without the state of final blocks believes a grant once its block is final: it %s",
+    async (what, isAdded) => {
+      boot = new Boot({ finalizedDepth: 600 });
+      boot.grant(keyOf(7));
+      boot.chain.mine(700);
+      await boot.poll();
+      boot.lie((method, params, truth) => {
+        if (method === "eth_getLogs") return { result: [] };
+        if (method !== "eth_call") return truth(method, params);
+        const { blockHash } = params[1] as { blockHash: string };
+        const isKept = Array.from({ length: 128 }, (_, i) => boot.chain.hashOf(boot.chain.head - i)).includes(
+          blockHash,
+        );
+        return isKept ? truth(method, params) : { error: { code: -32000, message: "missing trie node" } };
+      });
+      const auditedAfter = async (blocks: number) => {
+        for (let i = 0; i < blocks; i += 10) {
+          boot.chain.mine(10);
+          await boot.poll();
+        }
+        return auditAll(boot.agent, boot.signal);
+      };
+      const [id = 0n] = boot.grant(keyOf(8));
+      await boot.poll();
+      expect(await auditedAfter(0)).toEqual({ repairs: 0, isWhole: false, withheld: 0 });
+      if (what === "is revoked") boot.contract.revoke(id);
+      if (what === "is granted anew on another branch") {
+        boot.chain.reorg(1, 0);
+        boot.contract.grant(ownerOf(1), "m-0", keyOf(8), id);
+      }
+      boot.contract.mine();
+      if (what === "stays") expect(await auditedAfter(300)).toMatchObject({ repairs: 0, isWhole: false });
+      const { isWhole } = await auditedAfter(what === "stays" ? 360 : 660);
+      expect(boot.holds(keyOf(7), keyOf(8))).toEqual([true, isAdded]);
+      expect(isWhole).toBe(what !== "is granted anew on another branch");
+    },
+  );
 
   it("finds what differs in every piece of a large registry", async () => {
     boot = new Boot();
@@ -317,9 +432,9 @@ describe("an audit", () => {
   });
 });
 
-/** Ends the agent, and with it the loop. */
-async function stop(loop: Promise<void>): Promise<void> {
+/** Ends the agent, and with it the loops. */
+async function stop(...loops: readonly Promise<void>[]): Promise<void> {
   await boot.end();
-  await loop;
+  await Promise.all(loops);
   boot = new Boot();
 }

@@ -8,9 +8,11 @@ import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
 import { compare, type Observed, probeIds, readTokens, roundsOf, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
+import { headersOf } from "./chain/heads.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
+import { forget, lasting } from "./missing.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
@@ -26,7 +28,10 @@ export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<v
     const isHurried = isFirst && turn > 0 && turn < rounds;
     const { syncIntervalMs } = agent.settings;
     await agent.audit.sleep(isHurried ? syncIntervalMs / HASTE : syncIntervalMs, signal);
-    if (signal.aborted || !agent.isCaughtUp) continue;
+    if (signal.aborted) return;
+    // After a restart onto a fork, or where no logs are told, nothing but the state takes anybody away.
+    const isUnread = agent.isInHistory && !agent.isCaughtUp;
+    if (isUnread && !isForked(agent)) continue;
     const all = recordedIds(agent.ledger.registry);
     rounds = roundsOf(all.length);
     const turnIds = sample(all, turn);
@@ -42,7 +47,7 @@ const HASTE = 3;
 
 export interface Audit {
   readonly repairs: number;
-  /** The contract has answered for every token that was asked about. */
+  /** The contract has answered for every token that was asked about, as of a final block where it is to be added. */
   readonly isWhole: boolean;
   /** So many it has whom logs have revoked, or whose key they have taken: whether those were true shows when they are read again. */
   readonly withheld: number;
@@ -73,17 +78,18 @@ const ROUNDS = 64;
 
 /** These tokens, and the ids that come next: what every upstream's logs omit shows here. */
 async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSignal): Promise<Audit> {
-  // A part of the history proves nothing, and what were read now would stand before events that came earlier.
-  if (agent.isRebuilding || agent.isRebuildAsked) return { repairs: 0, isWhole: false, withheld: 0 };
   const { ledger } = agent;
   const isKnown = (id: TokenId) => token(ledger.registry, id) !== undefined;
   const ids = [...new Set([...known, ...probeIds(isKnown)])];
   const tip = tipOf(trail(ledger));
-  const isFrozen = isForked(agent);
+  // Additions are for the history to tell that is read again; it may never come to its end, and removals do not wait for it.
+  const isReread = agent.isRebuilding || agent.isRebuildAsked;
+  const isFrozen = isForked(agent) || isReread;
   const at = await stateBlock(agent, signal);
   const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
-  const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true).map(({ tokenId }) => tokenId);
-  const { additions, withheld } = await finalAdditions(agent, missing, signal);
+  const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
+  forget(agent, states, missing);
+  const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
   const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
@@ -92,7 +98,11 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
   await settleJudged(agent);
   const beyond = [...states].filter(([id, state]) => hasLost(agent, id, state));
-  return { repairs, isWhole: states.size === ids.length, withheld: withheld + beyond.length };
+  return {
+    repairs,
+    isWhole: states.size === ids.length && unread === 0 && !isReread,
+    withheld: withheld + beyond.length,
+  };
 }
 
 /**
@@ -169,19 +179,31 @@ export async function patiently(
 const TRIES = 4;
 const PAUSE_MS = 1_000;
 
-/** An addition must be final, whoever tells of it: a reorg must not take it back. */
+/** An addition must be final, whoever tells of it: a reorg must not take it back. `states` are those after `at`. */
 async function finalAdditions(
   agent: Agent,
-  ids: readonly TokenId[],
+  missing: readonly Observed[],
+  states: States,
+  at: BlockRef,
   signal: AbortSignal,
-): Promise<{ additions: readonly Observed[]; withheld: number }> {
+): Promise<{ additions: readonly Observed[]; withheld: number; unread: number }> {
   const { final, settled } = agent.ledger;
-  if (ids.length === 0 || final.number < 0) return { additions: [], withheld: 0 };
+  if (missing.length === 0 || final.number < 0) return { additions: [], withheld: 0, unread: 0 };
+  const ids = missing.map(({ tokenId }) => tokenId);
   const more = (states: States) => differences(settled, states, final, true);
-  const found = more(await readTokens(agent.rpc, agent.settings.contract, ids, final, signal));
-  const returning = found.filter((one) => mayReturn(agent, one));
-  const additions = await seconded(agent, returning, final, more, signal);
-  return { additions, withheld: found.length - returning.length };
+  const read = await readTokens(agent.rpc, agent.settings.contract, ids, final, signal);
+  const untold = missing.filter((one) => !read.has(one.tokenId) && !isRemoval(one));
+  const outlasting = await lasting(agent, untold, at, final, signal);
+  const found = more(read);
+  const isLasting = (id: TokenId) => outlasting.some(({ tokenId }) => tokenId === id);
+  const seen = more(new Map([...states].filter(([id]) => isLasting(id))));
+  const returning = (all: readonly Observed[]) => all.filter((one) => mayReturn(agent, one));
+  const additions = [
+    ...(await seconded(agent, returning(found), final, more, signal)),
+    ...(await seconded(agent, returning(seen), at, more, signal)),
+  ];
+  const withheld = [...found, ...seen].filter((one) => !mayReturn(agent, one)).length;
+  return { additions, withheld, unread: untold.length - outlasting.length };
 }
 
 /** What an only upstream's state may be too old to know: a token that its logs have revoked. What an audit took, it brings back. */
@@ -191,10 +213,22 @@ function mayReturn({ rpc, ledger, auditedOut }: Agent, { tokenId }: Observed): b
   return !wasRevoked || auditedOut.has(tokenId) || rpc.upstreams().filter(({ healthy }) => healthy).length > 1;
 }
 
-/** Frozen by a fork below finality, our own blocks are unknown to the chain: what it says now can still take away. */
+/**
+ * Our tip, and where nobody tells the logs that lead on from it, the newest head that does. Frozen by a fork below finality,
+ * and while a history is read again for it, our own blocks are unknown to the chain: what it says now can still take away.
+ */
 export async function stateBlock(agent: Agent, signal: AbortSignal): Promise<BlockRef> {
-  return isForked(agent) ? (await agent.rpc.ask(headOf("latest"), { signal })).value : tipOf(trail(agent.ledger));
+  const tip = tipOf(trail(agent.ledger));
+  const unfollowedMs = agent.now().steadyMs - (agent.followedMs ?? agent.startedMs);
+  // A poll that is under way finds by itself what it is about to be told, and that is no repair.
+  if (!isForked(agent) && unfollowedMs < UNFOLLOWED_MS) return tip;
+  const { value: head, upstream } = await agent.rpc.ask(headOf("latest"), { signal });
+  if (isForked(agent)) return head;
+  if (head.number <= tip.number) return tip;
+  return agent.isRebuilding || (await headersOf(agent.rpc, upstream, signal).holds(tip)) ? head : tip;
 }
+
+const UNFOLLOWED_MS = 5_000;
 
 const isForked = ({ faults }: Agent) => faults.has("chain.fork-below-finality");
 
@@ -203,7 +237,7 @@ function differences(registry: Registry, states: States, block: BlockRef, mayAdd
 }
 
 function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal): number {
-  if (repairs.length === 0 || signal.aborted || agent.isRebuilding) return 0;
+  if (repairs.length === 0 || signal.aborted) return 0;
   const observed = observe(agent.ledger, repairs);
   // A reorg has taken the block that was read: the next audit reads another one.
   if (observed.touched.size === 0) return 0;

@@ -3,6 +3,7 @@ import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
+import { save } from "./saving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
@@ -107,6 +108,72 @@ describe("a poll that breaks off", () => {
     expect(boot.holds(A)).toEqual([true]);
   });
 
+  /** A is served; B is granted and revoked among blocks that are not final, and what tells of the revoke is `told`. */
+  async function grantedAndRevoked(told: (truth: () => ReturnType<Backend>) => ReturnType<Backend>): Promise<void> {
+    boot = new Boot({ finalizedDepth: 600 });
+    boot.grant(A);
+    boot.chain.mine(700);
+    await boot.poll();
+    const [b = 0n] = boot.grant(B);
+    boot.chain.mine(250);
+    boot.contract.revoke(b);
+    const revokedAt = boot.contract.mine();
+    boot.chain.mine(50);
+    boot.lie((method, params, truth) => {
+      if (method !== "eth_getLogs") return truth(method, params);
+      const { fromBlock } = params[0] as { fromBlock?: string };
+      const isWide = lastOf(params) - Number(fromBlock) >= 100;
+      if (isWide) return { error: { code: -32005, message: "block range is too wide" } };
+      return lastOf(params) < revokedAt ? truth(method, params) : told(() => truth(method, params));
+    });
+  }
+
+  it("adds nobody who was granted and revoked among blocks that are not final", async () => {
+    await grantedAndRevoked(() => {
+      throw new Down();
+    });
+    expect(await boot.poll()).toBeDefined();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    expect(boot.device.added).toEqual([A]);
+  });
+
+  it("or goes on beside an audit adds nobody who was granted and revoked on the way", async () => {
+    let audits = 0;
+    await grantedAndRevoked(async (truth) => {
+      if (audits++ === 0) await auditAll(boot.agent, boot.signal);
+      return truth();
+    });
+    expect(await boot.poll()).toBeUndefined();
+    expect(audits).toBeGreaterThan(0);
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    expect(boot.device.added).toEqual([A]);
+  });
+
+  it("adds whoever was granted until then with the poll that reaches the head", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    const grantedAt = boot.chain.head + 1;
+    boot.grant(B);
+    boot.chain.mine(40);
+    boot.lie((method, params, truth) => {
+      if (method === "eth_getLogs" && !(lastOf(params) < grantedAt + 8)) throw new Down();
+      return truth(method, params);
+    });
+    expect(await boot.poll()).toBeDefined();
+    expect(boot.holds(B)).toEqual([false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(B)).toEqual([true]);
+  });
+
   it("in the middle of a reorg interrupts nobody who survives it", async () => {
     boot = new Boot();
     boot.grant(A);
@@ -187,6 +254,67 @@ describe("what an upstream refuses in an error object", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+});
+
+describe("a history that is read again", () => {
+  /** Two members, and logs of the first `blocks` blocks only. */
+  async function brokenOff(blocks: number): Promise<readonly bigint[]> {
+    boot = new Boot();
+    boot.grant();
+    boot.chain.mine(300);
+    const ids = boot.grant(A, B);
+    boot.chain.mine(100);
+    await boot.poll();
+    await boot.fullPass();
+    boot.agent.isRebuildAsked = true;
+    boot.lie((method, params, truth) => {
+      boot.clockMs += 11_000;
+      if (method === "eth_getLogs" && !(lastOf(params) < blocks)) throw new Down();
+      return truth(method, params);
+    });
+    expect(await boot.poll()).toBeDefined();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+    return ids;
+  }
+
+  it("and is not whole when the agent stops leaves on disk whom it served", async () => {
+    await brokenOff(300);
+    await save(boot.agent);
+    // The interface goes with its container.
+    boot.device.peers.clear();
+    boot.lie(() => {
+      throw new Down();
+    });
+    await boot.restart();
+    await boot.fullPass();
+    await boot.poll();
+    expect(boot.holds(A, B)).toEqual([true, true]);
+  });
+
+  it("and cannot be read to its end does not keep audits from taking away whom the state has out, and lets nobody in", async () => {
+    const [a = 0n] = await brokenOff(300);
+    boot.contract.revoke(a);
+    boot.grant(C);
+    boot.chain.mine(100);
+    expect(await boot.poll()).toBeDefined();
+    await auditAll(boot.agent, boot.signal);
+    await boot.fullPass();
+    expect(boot.holds(A, B, C)).toEqual([false, true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+
+  it("takes the ledger's place when it is whole, and whom it no longer has goes", async () => {
+    const [, b = 0n] = await brokenOff(300);
+    boot.contract.revoke(b);
+    boot.contract.mine();
+    boot.lie();
+    expect(await boot.poll()).toBeUndefined();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
+    expect(boot.device.added).toEqual([A, B]);
   });
 });
 

@@ -4,15 +4,16 @@ import { settle } from "./access.ts";
 import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid, subjectOf } from "./chain/events.ts";
-import { type FollowOptions, follow, newFollower, origin, tipOf } from "./chain/follower.ts";
+import { type FollowOptions, follow, tipOf } from "./chain/follower.ts";
 import { rivals } from "./chain/rivals.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { freshen, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";
+import { followed, replaceLedger, startOver } from "./rebuilding.ts";
 import type { Self } from "./registry/admission.ts";
-import { type Advanced, advance, emptyLedger, observe, trail, unread } from "./registry/ledger.ts";
+import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
@@ -101,12 +102,10 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   let toldMs = seenMs;
   let savedMs: number | undefined;
   try {
-    for await (const step of follow(agent.rpc, trail(agent.ledger), followOptions(agent, signal), agent.follower)) {
+    for await (const step of follow(agent.rpc, trail(followed(agent)), followOptions(agent, signal), agent.follower)) {
       steps++;
       agent.headSeenMs = agent.now().steadyMs;
-      if (step.kind === "history") agent.isSettled = false;
-      if (step.kind === "rewind") agent.isWhole = false;
-      take(agent, advance(agent.ledger, step));
+      takeStep(agent, step);
       record(agent, step);
       if (step.kind !== "history") continue;
       toldMs = tellProgress(agent, step.to.number, toldMs);
@@ -126,11 +125,14 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
     await settleJudged(agent, seenMs);
     return { steps };
   }
-  const hasReadHistory = !agent.isSettled;
-  agent.isSettled = true;
-  agent.isWhole = true;
+  const before = agent.roster.self;
+  const rebuilt = replaceLedger(agent);
+  meetSelf(agent, before);
+  const hasReadHistory = agent.isInHistory;
+  agent.isInHistory = false;
+  agent.stoodAtHead = agent.hasArrived = agent.isSettled = agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
-  if (agent.isRebuilding) await rebuilt(agent);
+  if (rebuilt.size > 0) await settle(agent, rebuilt);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
   await settle(agent, judge(agent).difference(announced), seenMs);
@@ -148,14 +150,16 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   return { steps };
 }
 
-/** The history is read again; the device keeps what it has until that has been done. */
-function startOver(agent: Agent): void {
-  agent.isRebuildAsked = false;
-  agent.follower = newFollower(agent.follower.habits.hasBlooms);
-  agent.ledger = emptyLedger(origin(agent.settings.startBlock));
-  agent.isRebuilding = true;
-  agent.isSettled = false;
-  agent.isWhole = true;
+function takeStep(agent: Agent, step: Advance): void {
+  if (step.kind === "history") agent.isInHistory = true;
+  if (agent.rebuilding !== undefined) {
+    agent.rebuilding = advance(agent.rebuilding, step).ledger;
+    return;
+  }
+  if (step.kind === "rewind") agent.isWhole = false;
+  take(agent, advance(agent.ledger, step));
+  // Whoever was granted so far may be revoked before the head.
+  if (step.kind === "history" || !isAtHead(agent)) agent.stoodAtHead = agent.isSettled = false;
 }
 
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
@@ -166,31 +170,23 @@ function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
   const knows = (asked: AccessEvent) => {
     const isIt = (event: AccessEvent) =>
       comparePositions(event.at, asked.at) === 0 && (isInvalid(asked) || subjectOf(event) === subjectOf(asked));
-    return agent.ledger.unfinal.some(({ events }) => events.some(isIt));
+    return followed(agent).unfinal.some(({ events }) => events.some(isIt));
   };
   return { contract, startBlock, signal, now, wallMs, knows, onNotice: (notice) => tellNotice(agent, notice) };
 }
 
-/** Not between a rewind and the head, where the ledger is on no head of any chain, nor in the middle of a history read again. */
+/** Not between a rewind and the head, where the ledger is on no head of any chain. */
 export async function settleJudged(agent: Agent, seenMs?: number): Promise<void> {
-  if (agent.isWhole && !agent.isRebuilding) await settle(agent, judge(agent), seenMs);
+  if (agent.isWhole) await settle(agent, judge(agent), seenMs);
 }
 
 /** A poll without a usable head ends as quietly as one without news. */
-function isAtHead({ ledger, follower, rpc }: Agent): boolean {
+function isAtHead(agent: Agent): boolean {
+  const { follower, rpc } = agent;
   const told = rpc.upstreams().flatMap(({ healthy, headBlock }) => (healthy ? (headBlock ?? []) : []));
   const head = follower.figures.headBlock ?? Math.min(...told);
-  const tip = tipOf(trail(ledger));
+  const tip = tipOf(trail(followed(agent)));
   return tip.hash !== ZERO_HASH && tip.number >= head;
-}
-
-/** The history has been read again from its start: what it no longer says goes now. */
-async function rebuilt(agent: Agent): Promise<void> {
-  agent.isRebuilding = false;
-  const before = agent.roster.self;
-  const changed = agent.roster.rebuild(agent.ledger.registry, tipOf(trail(agent.ledger)).number);
-  meetSelf(agent, before);
-  await settle(agent, changed);
 }
 
 /** Now and then while a long history is read. @returns when it was last told */
@@ -281,7 +277,7 @@ const JOURNALLED = 500;
 
 function quarantined(agent: Agent, id: TokenId): void {
   const verdict = agent.roster.verdict(id);
-  if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || !agent.isSettled) return;
+  if (verdict === "admitted" || verdict === "self" || verdict === "inactive" || agent.isInHistory) return;
   const nodeId = token(agent.ledger.registry, id)?.nodeId;
   agent.journal.add("quarantine", { tokenId: String(id), nodeId, code: verdict });
 }

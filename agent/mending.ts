@@ -72,7 +72,8 @@ function differences(agent: Agent, found: DeviceState): Promise<Change[]> {
 
 function differing(agent: Agent, found: DeviceState): Change[] {
   const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
-  const wanted = serves ? new Map([...agent.inherited, ...agent.running]) : agent.running;
+  const inherited = serves ? [...agent.inherited].filter(([, peer]) => !isOut(agent, peer)) : [];
+  const wanted = serves ? new Map([...inherited, ...agent.running]) : agent.running;
   const all = repair(found.peers, wanted, {
     asked: { get: (key) => (agent.unasked.has(key) ? undefined : wanted.get(key)) },
     lastSeen: agent.lastRead.peers,
@@ -95,6 +96,12 @@ function isLater(agent: Agent, { key, allowedIps }: Peer): boolean {
   const isSo = (id: TokenId) => isAwaited(agent, id, key) || (!agent.isCaughtUp && mayHaveGained(agent, id, key));
   // Beside tokens' addresses and the overlay nobody was ever given anything.
   return ids.length > 0 && ids.every((id) => id !== undefined && isSo(id));
+}
+
+/** Whether the ledger, as far as it goes, speaks against a peer that the last good file has. */
+function isOut(agent: Agent, { key, allowedIps }: Peer): boolean {
+  const ids = allowedIps.flatMap((cidr) => tokenAt(agent.overlay, cidr) ?? []);
+  return ids.some((id) => !isAwaited(agent, id, key) && !mayHaveGained(agent, id, key));
 }
 
 function isAwaited(agent: Agent, id: TokenId, key: PublicKey): boolean {

@@ -1,5 +1,5 @@
 /** What outlives the agent: when the ledger and what is said beside it go to disk. */
-import { type Agent, BLOOMS, mended, report } from "./agent.ts";
+import { type Agent, AT_HEAD, BLOOMS, mended, report } from "./agent.ts";
 import { auditedNote } from "./audited.ts";
 import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
@@ -42,7 +42,15 @@ export async function save(agent: Agent): Promise<void> {
 const KEPT = 200;
 
 /** What is said of the ledger's tokens and is no part of it. */
-const withLedger = (agent: Agent) => ({ ...doubtsNote(agent), ...unvouchedNote(agent), ...auditedNote(agent) });
+const withLedger = (agent: Agent) => ({
+  ...{ ...doubtsNote(agent), ...unvouchedNote(agent), ...auditedNote(agent) },
+  ...headNote(agent),
+});
+
+function headNote({ stoodAtHead, hasArrived, store }: Agent): Record<string, string> {
+  const text = stoodAtHead ? "yes" : hasArrived ? "before" : "";
+  return text === (store.note(AT_HEAD) ?? "") ? {} : { [AT_HEAD]: text };
+}
 
 /** What a crash loses of a long history is read again; what it has taken off the device must not come back for that long. */
 export function isWorthSaving({ running, now }: Agent, savedMs = Number.NEGATIVE_INFINITY): boolean {

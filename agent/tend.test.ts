@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { afterEach, describe, expect, it, onTestFinished, test, vi } from "vitest";
 import { rollback } from "./actions.ts";
-import { report } from "./agent.ts";
+import { AT_HEAD, report } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
 import type { PublicKey } from "./model.ts";
 import { snapshot } from "./snapshot.ts";
@@ -161,6 +161,81 @@ describe("a start", () => {
     await boot.fullPass();
     expect(boot.holds(A, LATER)).toEqual([true, true]);
     expect(boot.device.gone).toEqual(new Map());
+  });
+
+  /** Served: B. The database ends between a grant of A and its revoke; the chain is silent since. */
+  const withinHistory = async (isFirst: boolean) => {
+    boot = new Boot({ env: { NETWORK: "base" } });
+    if (!isFirst) {
+      boot.grant(B);
+      await boot.poll();
+      await boot.fullPass();
+      boot.chain.mine(30);
+    }
+    const [a = 0n] = boot.grant(A);
+    const grantedAt = boot.chain.head;
+    boot.chain.mine(400);
+    boot.contract.revoke(a);
+    const revokedAt = boot.contract.mine();
+    boot.chain.mine(200);
+    // Slow, and so read in batches.
+    boot.lie((method, params, truth) => {
+      boot.clockMs += 11_000;
+      const [{ toBlock } = {}] = params as [{ toBlock?: string }];
+      if (method === "eth_getLogs" && !(Number(toBlock) < revokedAt)) throw new Down();
+      return truth(method, params);
+    });
+    expect(await boot.poll()).toBeDefined();
+    await boot.fullPass();
+    expect(boot.agent.ledger.final.number).toBeGreaterThan(grantedAt);
+    boot.lie(down);
+  };
+
+  it.each([true, false])("in the middle of a history lets nobody in (a first one: %s)", async (isFirst) => {
+    await withinHistory(isFirst);
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([false, !isFirst]);
+    boot.lie();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([false, !isFirst]);
+    expect(boot.device.added.includes(A)).toBe(false);
+  });
+
+  it("in the middle of a history, on an empty device, serves whom the last good file has, but for the revoked", async () => {
+    await withinHistory(false);
+    boot.device.peers.clear();
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([false, true]);
+    boot.lie();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await boot.poll();
+    expect(boot.held()).toEqual([]);
+    boot.lie(down);
+    await boot.restart();
+    await boot.fullPass();
+    expect(boot.held()).toEqual([]);
+  });
+
+  it("with a database of an earlier agent, which did not note where it stood, is one in the middle of a history", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    await boot.poll();
+    await boot.fullPass();
+    boot.grant(B);
+    await boot.poll();
+    await boot.agent.store.save(boot.agent.ledger, { [AT_HEAD]: "" });
+    boot.device.peers.clear();
+    await boot.restart();
+    boot.lie(down);
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+    boot.lie();
+    await boot.poll();
+    expect(boot.holds(A, B)).toEqual([true, true]);
   });
 
   it("waits for the chain where that is the policy, and empties nothing that runs", async () => {

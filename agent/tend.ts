@@ -187,14 +187,21 @@ function adopt(agent: Agent, found: DeviceState): void {
     const isFound = before !== undefined;
     if (isFound && peer.endpoint !== before.endpoint) agent.unasked.add(peer.key);
     const isFree = !isHeldBack(agent, peer.key);
-    const isOurs = isFound || (isFree && mayJoin(agent, admitted.tokenId));
     const isDenied = agent.unvouched.get(admitted.tokenId)?.isDenied === true;
+    const isOurs = isFound || mayServe(agent, admitted);
     if (!isOurs || !isFree || isDenied) agent.waiting.add(admitted.tokenId);
     if (isOurs) {
       agent.running.set(peer.key, peer);
       place(agent, admitted.tokenId, peer.key);
     }
   }
+}
+
+/** In the middle of a history nobody joins, and whoever was served before goes on being served. */
+function mayServe(agent: Agent, { tokenId, key }: Admitted): boolean {
+  if (isHeldBack(agent, key)) return false;
+  const wasServed = !agent.isCaughtUp && agent.inherited.has(key);
+  return mayJoin(agent, tokenId) || (wasServed && !agent.unvouched.get(tokenId)?.isDenied);
 }
 
 /** Whoever carries the overlay on a device that already runs goes on carrying it. */
@@ -208,8 +215,7 @@ function meetNodes(agent: Agent, found: DeviceState): void {
 function chooseGateway(agent: Agent, found: DeviceState): void {
   // One that we are not to have as a peer carries nothing.
   const isDirect = (node: Admitted) => desired(node, agent.topology) !== undefined;
-  const isFree = ({ tokenId, key }: Admitted) => mayJoin(agent, tokenId) && !isHeldBack(agent, key);
-  const isThere = (node: Admitted) => isDirect(node) && (found.peers.has(node.key) || isFree(node));
+  const isThere = (node: Admitted) => isDirect(node) && (found.peers.has(node.key) || mayServe(agent, node));
   const gateways = [...agent.nodes.values()].filter((node) => node.role === "gateway" && isThere(node));
   const handshakeAt = (key: PublicKey) => found.peers.get(key)?.latestHandshakeAt ?? 0;
   agent.succession = succeed(agent.succession, gateways, handshakeAt, agent.now().wallMs);

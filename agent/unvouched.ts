@@ -32,17 +32,17 @@ type Duty = Pick<Admitted, "role" | "endpoint">;
  */
 const MANY = 400;
 
-/** What was said of these tokens is one upstream's word until somebody vouches for it. */
-export function mistrust(agent: Agent, ids: Iterable<TokenId>): void {
+/** What was said of these tokens is one upstream's word until somebody vouches for it. `isReread`: by the whole history. */
+export function mistrust(agent: Agent, ids: Iterable<TokenId>, isReread = false): void {
   if (agent.rpc.upstreams().length < 2) return;
-  const { unvouched: all, isSettled, savedLedger } = agent;
-  const isFirst = !isSettled && savedLedger === undefined;
+  const { unvouched: all } = agent;
+  const isFirst = agent.isInHistory && !agent.hasArrived;
   for (const id of ids) {
     const before = all.get(id);
     const isAsked = !isFirst || all.size < MANY || before !== undefined || isNode(agent, id);
     if (!isAsked) continue;
     // What the chain that we follow tells anew settles no dispute; a history that is read again does.
-    const { dispute, isDenied = false } = agent.isRebuilding ? {} : (before ?? {});
+    const { dispute, isDenied = false } = isReread ? {} : (before ?? {});
     const was = before === undefined ? dutyOf(agent, id) : before.was;
     all.set(id, { ...at(agent), dispute, isDenied, was });
   }

@@ -150,6 +150,16 @@ describe("a grant", () => {
     expect(boot.holds(...keys)).toEqual(keys.map(() => true));
   });
 
+  it("is asked about however many there are in a block, also some blocks below the head", async () => {
+    await node(altering("eth_getLogs", "eth_call"));
+    boot.chain.mine(2);
+    for (let i = 0; i < 420; i++) boot.contract.grant(ownerOf(10 + i), `m-${i}`, keyOf(1_000 + i));
+    grantBob();
+    boot.chain.mine(5);
+    await boot.poll();
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+
   it("is not asked about while a history is read", async () => {
     let asked = 0;
     const counting: Lie = (truth) => (method, params) => {

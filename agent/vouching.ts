@@ -65,12 +65,7 @@ const isSelf = ({ roster: { self } }: Agent, id: TokenId) => self.kind === "foun
 /** Of the next who wait, those who may be in now; what is disputed among them is noted. */
 async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
   const { unvouched, now } = agent;
-  // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
-  for (const id of unvouched.keys()) if (!token(agent.ledger.registry, id)?.active) unvouched.delete(id);
-  const order = [...unvouched].sort(
-    ([, a], [, b]) => Number(a.dispute !== undefined) - Number(b.dispute !== undefined),
-  );
-  const asked = order.slice(0, BATCH);
+  const asked = next(agent);
   // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
   const quorum = Math.min(2, agent.rpc.upstreams().length);
   if (asked.length === 0) return [];
@@ -96,6 +91,19 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     }
   }
   return [...vouched, ...deny(agent, gone)];
+}
+
+/** The disputed after the others, and whoever has waited longest first: there may be many thousand. */
+function next({ unvouched, ledger }: Agent): [TokenId, Unvouched][] {
+  const open: [TokenId, Unvouched][] = [];
+  const disputed: [TokenId, Unvouched][] = [];
+  for (const [id, waiting] of unvouched) {
+    // Whoever is active may get a peer yet, by a confirmation or because a rival goes.
+    if (!token(ledger.registry, id)?.active) unvouched.delete(id);
+    else (waiting.dispute === undefined ? open : disputed).push([id, waiting]);
+    if (open.length === BATCH) break;
+  }
+  return [...open, ...disputed].slice(0, BATCH);
 }
 
 /**

@@ -2,6 +2,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { AT_HEAD } from "../agent.ts";
 import { NETWORKS } from "../config.ts";
 import {
   type AccessEvent,
@@ -60,7 +61,7 @@ async function saveRegistry(path: string): Promise<void> {
   const { store } = openStore(path, { chainId, contract: address });
   const empty = emptyLedger({ number: 0, hash: ZERO_HASH });
   const { ledger } = advance(empty, { kind: "history", to: { number: 5, hash }, events: [...grants, revoked] });
-  await store.save(ledger);
+  await store.save(ledger, { [AT_HEAD]: "yes" });
   await store.close();
 }
 

@@ -66,8 +66,9 @@ export class Boot {
 
   /** As after a crash: what was not saved is gone, the device stays. */
   async restart(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    const lastGood = await this.agent.files.newest();
     await this.#close();
-    this.agent = this.#open(env);
+    this.agent = this.#open(env, lastGood);
     await holdAgain(this.agent);
   }
 
