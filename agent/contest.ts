@@ -42,7 +42,7 @@ const SHARE = 10;
 async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSignal): Promise<void> {
   const { rpc, ledger, settings } = agent;
   const followed = agent.follower.heads.tipFrom;
-  if (!agent.isSettled || agent.isRebuilding) return;
+  if (agent.isInHistory || agent.isRebuilding) return;
   const fork = await forkOf(rpc, settings.contract, name, trail(ledger), followed, reach, signal);
   if (fork === undefined) return;
   const ours = upTo(ledger, fork.head);

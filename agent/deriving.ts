@@ -57,7 +57,7 @@ export function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
       continue;
     }
     left.add(id);
-    const present = agent.isSettled ? agent.running.get(peer.key) : undefined;
+    const present = agent.isInHistory ? undefined : agent.running.get(peer.key);
     // The overlay going to another gateway adds nobody: addresses follow from the id, and the rest stays as it is.
     if (present !== undefined && isPlaced) {
       wanted.set(peer.key, { ...present, allowedIps: peer.allowedIps });
