@@ -5,6 +5,8 @@ import { tipOf } from "./chain/follower.ts";
 import { AgentError } from "./errors.ts";
 import { type Peer, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
+import { size } from "./registry/registry.ts";
+import { isPressing } from "./unvouched.ts";
 
 /** A disk that takes longer is waited for by nobody, but counts when it is done after all. */
 const PATIENCE_MS = 3_000;
@@ -17,7 +19,7 @@ const PATIENCE_MS = 3_000;
 export async function writeGeneration(agent: Agent): Promise<void> {
   if (agent.waiting.size > 0 && !agent.isSettled) return;
   // Nobody has been applied yet but whom this very file has.
-  if (agent.inherited.size > 0 && !agent.isCaughtUp) return;
+  if (!agent.isCaughtUp && (agent.inherited.size > 0 || isPart(agent))) return;
   // What hangs cannot be called off and holds one of Node's four threads: it does not get a second one.
   if (agent.writing !== undefined) return;
   const written = write(agent).finally(() => {
@@ -31,6 +33,11 @@ export async function writeGeneration(agent: Agent): Promise<void> {
   ]);
   stop.abort();
   if (isLate) report(agent, unwritten(agent, `it has not answered for ${PATIENCE_MS / 1000} s`));
+}
+
+/** On the way to the first head, and while many wait for somebody to vouch, those on the device are not all. */
+function isPart(agent: Agent): boolean {
+  return size(agent.ledger.registry) > 0 && (agent.isInHistory || isPressing(agent));
 }
 
 /** On the way out: while no agent runs the file may serve, with whoever was revoked since it was written. */
