@@ -252,6 +252,26 @@ describe("a key that the followed upstream alters", () => {
   });
 });
 
+describe("a grant that waits, and then nobody can be asked", () => {
+  it("is not let in: nobody is left whom to believe", async () => {
+    await world.node(2);
+    const { boot } = world;
+    world.serve("scripted", replacing(boot.chain.answer, BOB, MALLORY));
+    world.serve("other", (method, params) => {
+      if (method === "eth_call") throw new Down();
+      return boot.chain.answer(method, params);
+    });
+    boot.contract.grant(ownerOf(60), "bob", BOB);
+    boot.contract.mine();
+    await boot.poll();
+    const { upstreams } = boot.agent.rpc;
+    boot.agent.rpc.upstreams = () => upstreams().map((one) => ({ ...one, healthy: false }));
+    boot.clockMs += 6_000;
+    await vouchSoon(boot.agent, boot.signal);
+    expect(boot.holds(MALLORY)).toEqual([false]);
+  });
+});
+
 describe("a grant of which one upstream's state tells otherwise", () => {
   it("stays out while that one has our blocks and reads no state", async () => {
     await world.node(2);

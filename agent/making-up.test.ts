@@ -146,20 +146,25 @@ describe("revokes of everybody that one of three upstreams makes up", () => {
   });
 });
 
+/** Token 2 is given a new key: the old one goes, and nobody else. */
+async function losesTheOldKey(): Promise<void> {
+  world.boot.contract.updateKey(2n, keyOf(70));
+  world.boot.contract.mine();
+  world.run(heedRivals, vouchAdditions, witnessRemovals);
+  await later(6);
+  await vouchSoon(world.boot.agent, world.boot.signal);
+  await auditAll(world.boot.agent, world.boot.signal);
+  await later(2);
+  expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+}
+
 describe("a new key that is announced, and both upstreams tell of it", () => {
   it.each(ways(() => stateAt(world.boot.chain.head)))(
     "takes the old one away where the followed upstream's state is %s",
     async (_, way) => {
       await world.node(2, { style: "plain" });
       serve("scripted", way());
-      world.boot.contract.updateKey(2n, keyOf(70));
-      world.boot.contract.mine();
-      world.run(heedRivals, vouchAdditions, witnessRemovals);
-      await later(6);
-      await vouchSoon(world.boot.agent, world.boot.signal);
-      await auditAll(world.boot.agent, world.boot.signal);
-      await later(2);
-      expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+      await losesTheOldKey();
     },
   );
 });
@@ -182,14 +187,7 @@ describe("a new key that the followed upstream tells as the old one, in the same
   )("takes the old one away within seconds (%s)", async (_, way) => {
     await world.node(2);
     serve("scripted", way());
-    world.boot.contract.updateKey(2n, keyOf(70));
-    world.boot.contract.mine();
-    world.run(heedRivals, vouchAdditions, witnessRemovals);
-    await later(6);
-    await vouchSoon(world.boot.agent, world.boot.signal);
-    await auditAll(world.boot.agent, world.boot.signal);
-    await later(2);
-    expect(world.boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    await losesTheOldKey();
   });
 });
 

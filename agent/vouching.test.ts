@@ -160,6 +160,20 @@ describe("a grant", () => {
     expect(boot.holds(MALLORY)).toEqual([false]);
   });
 
+  it("at a first start leaves no wg0.conf behind before all are vouched for", async () => {
+    boot = new Boot();
+    boot.upstreams.set("other", refusing("eth_call")(boot.chain.answer));
+    boot.grant(ALICE, BOB);
+    boot.chain.mine(3);
+    await boot.poll();
+    await boot.fullPass();
+    expect(await boot.agent.files.newest()).toBeUndefined();
+    boot.clockMs += 6_000;
+    await boot.poll();
+    await boot.fullPass();
+    expect((await boot.agent.files.newest())?.peers).toHaveLength(2);
+  });
+
   it("is not asked about while a history is read", async () => {
     let asked = 0;
     const counting: Lie = (truth) => (method, params) => {

@@ -51,19 +51,19 @@ export async function vouchSoon(agent: Agent, signal: AbortSignal, seenMs?: numb
 }
 
 async function vouch(agent: Agent, signal: AbortSignal, seenMs: number | undefined): Promise<void> {
-  let vouched: readonly TokenId[];
+  let settled: readonly TokenId[];
   do {
-    vouched = await vouchedNow(agent, signal);
-    if (vouched.length > 0) await settle(agent, vouched, seenMs);
+    settled = await settledNow(agent, signal);
+    if (settled.length > 0) await settle(agent, settled, seenMs);
     // What this node may be itself shows on the interface.
-    if (vouched.some((id) => isSelf(agent, id))) agent.tend.nudge();
-  } while (vouched.length === BATCH);
+    if (settled.some((id) => isSelf(agent, id))) agent.tend.nudge();
+  } while (settled.length === BATCH);
 }
 
 const isSelf = ({ roster: { self } }: Agent, id: TokenId) => self.kind === "found" && self.token.id === id;
 
-/** Of the next who wait, those who may be in now; what is disputed among them is noted. */
-async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
+/** Of the next who wait, those who may be in now and those who must go; what is disputed among them is noted. */
+async function settledNow(agent: Agent, signal: AbortSignal): Promise<readonly TokenId[]> {
   const { unvouched, now } = agent;
   const asked = next(agent);
   // Of an only upstream what was disputed is asked, too: whoever made it up may be the one that is gone.
@@ -90,7 +90,11 @@ async function vouchedNow(agent: Agent, signal: AbortSignal): Promise<readonly T
       if (said.includes("gone")) gone.push(id);
     }
   }
-  return [...vouched, ...deny(agent, gone)];
+  const denied = deny(agent, gone);
+  if (denied.length > 0) {
+    agent.log.warn({ denied: denied.length, left: gone.length - denied.length }, "chain.contested");
+  }
+  return [...vouched, ...denied];
 }
 
 /** The disputed after the others, and whoever has waited longest first: there may be many thousand. */

@@ -122,7 +122,7 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
     if (pin.genesis !== undefined || all.length < 2) return;
     introduced ??= Promise.race([
       Promise.allSettled(all.map(({ identity }) => identity.check())),
-      sleep(INTRODUCTION_MS),
+      sleep(INTRODUCTION_MS, undefined, { ref: false }),
     ]);
     await stoppable(introduced, signal);
   }
