@@ -28,6 +28,7 @@ import type { Ledger } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { type Roster, rosterOf } from "./registry/roster.ts";
 import type { Store } from "./registry/store.ts";
+import { type Untold, untoldBefore } from "./untold.ts";
 import { type Unvouched, unvouchedBefore } from "./unvouched.ts";
 import type { Topology } from "./wireguard/desired.ts";
 import type { Device } from "./wireguard/device.ts";
@@ -132,6 +133,8 @@ export interface Agent extends Parts {
   readonly decided: Set<TokenId>;
   /** Whom one upstream has told of and no other has vouched for yet; nobody joins it where there is only one. */
   readonly unvouched: Map<TokenId, Unvouched>;
+  /** What of the history another upstream has not told yet; never where there is only one. */
+  untold: Untold | undefined;
   /** They are being asked about. */
   vouching: Promise<void> | undefined;
   removals: Removals;
@@ -234,6 +237,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     decided: new Set(),
     unvouched: unvouchedBefore(parts),
     vouching: undefined,
+    untold: untoldBefore(parts),
     retryAtMs: 0,
     failures: 0,
     topology: {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, type Observed, probeIds, readTokens, roundsOf, sample } from "./chain/audit.ts";
+import { compare, type Observed, probeIds, readTokens, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headersOf } from "./chain/heads.ts";
 import { headOf } from "./chain/questions.ts";
@@ -16,34 +16,21 @@ import { forget, lasting } from "./missing.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
-import { disputed, mistrust, witnesses } from "./unvouched.ts";
+import { disputed, witnesses } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
 export async function auditRolling(agent: Agent, signal: AbortSignal): Promise<void> {
-  const isFirst = agent.savedLedger === undefined;
-  let rounds = 1;
   for (let turn = 0; !signal.aborted; ) {
-    // A first history is one upstream's word: its samples follow one another until all of it has been looked at. Of what a
-    // restart leaves over, each has its turn at the usual pace.
-    const isHurried = isFirst && turn > 0 && turn < rounds;
-    const { syncIntervalMs } = agent.settings;
-    await agent.audit.sleep(isHurried ? syncIntervalMs / HASTE : syncIntervalMs, signal);
+    await agent.audit.sleep(agent.settings.syncIntervalMs, signal);
     if (signal.aborted) return;
     // After a restart onto a fork, or where no logs are told, nothing but the state takes anybody away.
     const isUnread = agent.isInHistory && !agent.isCaughtUp;
     if (isUnread && !isForked(agent)) continue;
-    const all = recordedIds(agent.ledger.registry);
-    rounds = roundsOf(all.length);
-    const turnIds = sample(all, turn);
-    if (isFirst && turn < rounds) mistrust(agent, turnIds);
-    const ids = [...turnIds, ...disputed(agent)];
+    const ids = [...sample(recordedIds(agent.ledger.registry), turn), ...disputed(agent)];
     await attempt(agent, signal, () => audit(agent, ids, signal));
     turn++;
   }
 }
-
-/** A thousand tokens within two minutes, and so that whoever asks the agent for something hardly notices. */
-const HASTE = 3;
 
 export interface Audit {
   readonly repairs: number;

@@ -16,6 +16,7 @@ import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
+import { noteHistory } from "./untold.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
 import { isNewlyTold, vouchSoon } from "./vouching.ts";
 
@@ -151,7 +152,10 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
 }
 
 function takeStep(agent: Agent, step: Advance): void {
-  if (step.kind === "history") agent.isInHistory = true;
+  if (step.kind === "history") {
+    agent.isInHistory = true;
+    noteHistory(agent, step);
+  }
   if (agent.rebuilding !== undefined) {
     agent.rebuilding = advance(agent.rebuilding, step).ledger;
     return;

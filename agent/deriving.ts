@@ -3,6 +3,7 @@ import type { Agent } from "./agent.ts";
 import { type Doubt, isLogsWord, unproven } from "./doubts.ts";
 import type { Admitted, Endpoint, Peer, PublicKey, TokenId } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
+import type { Verdict } from "./registry/roster.ts";
 import { asVouched, mayBelieve } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 
@@ -22,7 +23,7 @@ interface Derived {
 export function derive(agent: Agent, asked: ReadonlySet<TokenId>): Derived {
   const now = new Map([...asked].map((id) => [id, peerOf(agent, id)]));
   const losing = [...now].filter(([id, { peer }]) => isLosing(agent, id, peer)).map(([id]) => id);
-  const kept = new Set(losing.filter((id) => awaitsHeir(agent, id)));
+  const kept = new Set(losing.filter((id) => awaitsHeir(agent, id) || awaitsSuccessor(agent, id)));
   const gone = losing.filter((id) => !kept.has(id));
   const byLogs = gone.filter((id) => isLogsWord(agent, id));
   const doubt = { sinceMs: agent.now().steadyMs, from: agent.follower.heads.tipFrom };
@@ -74,6 +75,15 @@ function awaitsHeir(agent: Agent, id: TokenId): boolean {
   const heirs = claimants(agent.ledger.registry, key).filter((heir) => agent.roster.verdict(heir.id) === "admitted");
   return heirs.some((heir) => heir.id !== id && !mayJoin(agent, heir.id));
 }
+
+/** An earlier token has taken its place under a cap, and may not have a peer yet: it stays in until that one comes. */
+function awaitsSuccessor(agent: Agent, id: TokenId): boolean {
+  const { roster, unvouched, placed } = agent;
+  if (!CAPS.has(roster.verdict(id)) || unvouched.get(id)?.isDenied) return false;
+  return [...unvouched.keys()].some((other) => roster.verdict(other) === "admitted" && !placed.has(other));
+}
+
+const CAPS: ReadonlySet<Verdict> = new Set<Verdict>(["cap.owner", "cap.total"]);
 
 /** Whether the token may get a peer that it does not have. */
 export function mayJoin(agent: Agent, id: TokenId): boolean {

@@ -28,6 +28,7 @@ import { addressPlan } from "./registry/addresses.ts";
 import type { Identity } from "./registry/file.ts";
 import { emptyLedger, trail } from "./registry/ledger.ts";
 import { openStore, openUnwritable } from "./registry/store.ts";
+import { heedRetellings } from "./retelling.ts";
 import { save } from "./saving.ts";
 import { snapshot } from "./snapshot.ts";
 import { fullPass, tendDevice } from "./tend.ts";
@@ -201,6 +202,7 @@ function loops(agent: Agent, stop: AbortController): Promise<void>[] {
     witnessRemovals(agent, signal),
     vouchAdditions(agent, signal),
     heedRivals(agent, signal),
+    heedRetellings(agent, signal),
     agent.device.watch(() => agent.tend.nudge(), agent.overlay, signal),
     saveMemory(agent, signal),
   ];

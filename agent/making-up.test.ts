@@ -3,17 +3,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { AbiCoder } from "ethers";
 import { afterEach, describe, expect, it } from "vitest";
 import { resync } from "./actions.ts";
-import { auditAll, auditRolling } from "./auditing.ts";
+import { auditAll } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
 import { connect } from "./chain/rpc.ts";
 import { heedRivals } from "./contest.ts";
 import type { Address } from "./model.ts";
 import { witnessRemovals } from "./proving.ts";
+import { heedRetellings } from "./retelling.ts";
 import { Boot, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
 import { Forks, KEYS, replacing } from "./test/forks.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, ScriptedChain } from "./test/scripted-chain.ts";
 import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
+import { bloomed, both, changing, honest, refusing, stateAt, type Way } from "./test/ways.ts";
 import { disputed } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -21,78 +23,6 @@ const abi = AbiCoder.defaultAbiCoder();
 const [BOB, MALLORY] = [keyOf(60), keyOf(999)];
 const world = new Forks();
 afterEach(() => world.end());
-
-type Log = { topics: string[]; data: string; blockNumber: string; blockHash: string; logIndex: string };
-type Way = (truth: Backend) => Backend;
-const honest: Way = (truth) => truth;
-const both =
-  (...ways: Way[]): Way =>
-  (truth) =>
-    ways.reduce((answer, way) => way(answer), truth);
-
-/** What the answers to eth_getLogs hold, changed. */
-const changing =
-  (change: (logs: Log[]) => unknown[]): Way =>
-  (truth) =>
-  async (method, params) => {
-    const outcome = await truth(method, params);
-    if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
-    return { result: change(outcome.result as Log[]) };
-  };
-const bloomed =
-  (digit: string): Way =>
-  (truth) =>
-  async (method, params) => {
-    const outcome = await truth(method, params);
-    if (!method.startsWith("eth_getBlock") || !("result" in outcome) || outcome.result === null) return outcome;
-    return { result: { ...(outcome.result as object), logsBloom: `0x${digit.repeat(512)}` } };
-  };
-/** State as it was at this block, whatever block is asked for; of blocks that it has. */
-const stateAt =
-  (block: number): Way =>
-  (truth) =>
-  async (method, params) => {
-    const outcome = await truth(method, params);
-    if (method !== "eth_call" || "error" in outcome) return outcome;
-    return truth(method, [params[0], `0x${block.toString(16)}`]);
-  };
-/** Tells logs of its own making in these blocks, whose blooms say nothing. */
-const makingUp = (at: number, ...made: { topics: readonly string[]; data: string }[]): Way => {
-  const placed = made.map((log, i) => ({
-    ...{
-      ...log,
-      address: world.boot.contract.address,
-      blockNumber: `0x${at.toString(16)}`,
-      blockHash: world.boot.chain.hashOf(at),
-    },
-    ...{
-      transactionHash: `0x${"7".repeat(64)}`,
-      logIndex: `0x${i.toString(16)}`,
-      transactionIndex: "0x0",
-      removed: false,
-    },
-  }));
-  return (truth) =>
-    bloomed("f")(async (method, params) => {
-      const outcome = await truth(method, params);
-      if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
-      const { fromBlock, toBlock, blockHash } = params[0] as Record<string, string>;
-      const isIn =
-        blockHash === undefined
-          ? Number(fromBlock) <= at && at <= Number(toBlock)
-          : blockHash === world.boot.chain.hashOf(at);
-      if (!isIn) return outcome;
-      const logs = outcome.result as Log[];
-      const first = logs.findIndex(({ blockNumber }) => Number(blockNumber) >= at);
-      const cut = first === -1 ? logs.length : first;
-      return { result: [...logs.slice(0, cut), ...placed, ...logs.slice(cut)] };
-    });
-};
-const refusing =
-  (refused: (method: string, params: readonly unknown[]) => boolean, error: object): Way =>
-  (truth) =>
-  (method, params) =>
-    refused(method, params) ? { error: error as never } : truth(method, params);
 
 const serve = (name: string, way: Way, chain = world.boot.chain.answer) => world.serve(name, way(chain));
 
@@ -121,7 +51,7 @@ describe("revokes of everybody that the second upstream alone makes up", () => {
     const at = world.boot.chain.mine(1);
     const revokes = KEYS.map((_, i) => ({ topics: [TOPIC.revoke, word(BigInt(i + 2))], data: strings("x") }));
     const stateless = refusing((method) => method === "eth_call", { code: 3, message: "execution reverted" });
-    serve("other", both(makingUp(at, ...revokes), liesInState ? stateless : honest));
+    serve("other", both(world.makingUp(at, ...revokes), liesInState ? stateless : honest));
     world.run(heedRivals, vouchAdditions, witnessRemovals);
     await later(6);
     await sleep(1_200);
@@ -137,7 +67,7 @@ describe("revokes of everybody that one of three upstreams makes up", () => {
     const at = world.boot.chain.mine(1);
     const revokes = KEYS.map((_, i) => ({ topics: [TOPIC.revoke, word(BigInt(i + 2))], data: strings("x") }));
     const stateless = refusing((method) => method === "eth_call", { code: 3, message: "execution reverted" });
-    serve("other", both(makingUp(at, ...revokes), stateless));
+    serve("other", both(world.makingUp(at, ...revokes), stateless));
     world.run(heedRivals, vouchAdditions, witnessRemovals);
     await later(6);
     await sleep(1_200);
@@ -218,7 +148,7 @@ describe("a history that one upstream tells", () => {
     await world.node(2);
     const at = world.boot.chain.mine(10);
     world.boot.chain.mine(300);
-    serve("scripted", both(confirming, makingUp(at, ...junk(count), mallory)));
+    serve("scripted", both(confirming, world.makingUp(at, ...junk(count), mallory)));
     world.run(heedRivals, vouchAdditions, witnessRemovals);
     await later(4);
     await world.boot.fullPass();
@@ -229,14 +159,14 @@ describe("a history that one upstream tells", () => {
   });
 
   it("keeps nobody in for long that is among more than are asked about at a first start", async () => {
-    world.boot = new Boot({ finalizedDepth: 60, env: { SYNC_INTERVAL: "1000" } });
+    world.boot = new Boot({ finalizedDepth: 60 });
     const { boot } = world;
     boot.grant(...Array.from({ length: 450 }, (_, i) => keyOf(i + 1)));
     const at = boot.chain.mine(10);
     boot.chain.mine(300);
-    serve("scripted", both(confirming, makingUp(at, mallory)));
+    serve("scripted", both(confirming, world.makingUp(at, mallory)));
     serve("other", honest);
-    world.run(vouchAdditions, auditRolling);
+    world.run(vouchAdditions, heedRetellings);
     await later(4);
     expect(boot.holds(MALLORY)).toEqual([true]);
     for (let i = 0; i < 150 && boot.holds(MALLORY)[0]; i++) await sleep(100);
@@ -265,7 +195,7 @@ describe("what one upstream made up", () => {
     await world.node(2);
     const at = world.boot.chain.head + 1;
     world.boot.chain.mine(1);
-    serve(name, makingUp(at, made(i)));
+    serve(name, world.makingUp(at, made(i)));
     world.run(heedRivals, vouchAdditions, witnessRemovals);
     await later(5);
     expect(world.boot.holds(keyOf(1))).toEqual([false]);
@@ -291,7 +221,7 @@ describe("what one upstream made up", () => {
       world.boot.contract.mine();
       serve(
         name,
-        makingUp(at, { topics: [TOPIC.grant, word(900n), word(ownerOf(999))], data: strings("mallory", BOB) }),
+        world.makingUp(at, { topics: [TOPIC.grant, word(900n), word(ownerOf(999))], data: strings("mallory", BOB) }),
       );
       world.run(heedRivals, vouchAdditions, witnessRemovals);
       await later(6);
@@ -444,4 +374,32 @@ describe("a first start before real connections, of which the first answers a li
     },
     15_000,
   );
+});
+
+describe("earlier grants that one of two upstreams makes up, where there is no place left", () => {
+  it.each<[string, Record<string, string>]>([
+    ["on the device", { MAX_PEERS: "20" }],
+    ["for one owner", { MAX_TOKENS_PER_OWNER: "1" }],
+  ])("%s push nobody out", async (_, env) => {
+    await world.node(2, { env });
+    const { boot } = world;
+    const at = boot.chain.mine(1);
+    boot.contract.transfer(2n, ownerOf(80));
+    boot.contract.mine();
+    boot.contract.updateKey(2n, keyOf(80));
+    boot.contract.mine();
+    const owners = [...KEYS.keys()].map((i) => (i === 0 ? 80 : i + 1));
+    const grants = owners.map((owner, i) => ({
+      topics: [TOPIC.grant, word(BigInt(500 + i)), word(ownerOf(owner))],
+      data: strings(`x-${i}`, keyOf(900 + i)),
+    }));
+    serve("other", world.makingUp(at, ...grants));
+    world.run(heedRivals, vouchAdditions, witnessRemovals);
+    await later(6);
+    await sleep(1_200);
+    await later(1);
+    await boot.fullPass();
+    expect(boot.holds(keyOf(80))).toEqual([true]);
+    expect(boot.held()).toHaveLength(20);
+  });
 });

@@ -5,6 +5,7 @@ import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
 import { freshnessNote } from "./freshness.ts";
 import { holdNote } from "./hold.ts";
+import { untoldNote } from "./untold.ts";
 import { unvouchedNote } from "./unvouched.ts";
 
 /** Last, so that a crash repeats a pass and never skips one. Memory stays ahead of a disk that is full. */
@@ -45,6 +46,7 @@ const KEPT = 200;
 const withLedger = (agent: Agent) => ({
   ...{ ...doubtsNote(agent), ...unvouchedNote(agent), ...auditedNote(agent) },
   ...headNote(agent),
+  ...untoldNote(agent),
 });
 
 function headNote({ stoodAtHead, hasArrived, store }: Agent): Record<string, string> {

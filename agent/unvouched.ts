@@ -27,8 +27,8 @@ export type Dispute = "state" | "block";
 type Duty = Pick<Admitted, "role" | "endpoint">;
 
 /**
- * A first history longer than this is not asked about token by token at once, but for nodes and gateways: the audit has its
- * turns of it asked about.
+ * A first history longer than this is not asked about token by token, but for nodes and gateways: another upstream tells it
+ * again (`retelling.ts`).
  */
 const MANY = 400;
 

@@ -123,14 +123,10 @@ export function probeIds(isKnown: (id: TokenId) => boolean, upTo = 0n): TokenId[
 /** A sample's usual size; ten of them see every token of a registry of a thousand. */
 const SAMPLE = 100;
 
-/** In how many rounds each of so many tokens has its turn. */
-export function roundsOf(count: number): number {
-  return Math.max(1, Math.ceil(count / SAMPLE));
-}
-
 /** The tokens to look at in the `turn`th round; those that come meanwhile are behind the others. */
 export function sample(ids: readonly TokenId[], turn: number): TokenId[] {
-  const from = SAMPLE * (turn % roundsOf(ids.length));
+  const rounds = Math.max(1, Math.ceil(ids.length / SAMPLE));
+  const from = SAMPLE * (turn % rounds);
   return ids.slice(from, from + SAMPLE);
 }
 

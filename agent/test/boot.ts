@@ -160,7 +160,12 @@ export class Boot {
       rpc: over?.rpc() ?? rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),
       rules: {
         ...{ nodeId: "node-a", ownKey: NODE_KEY.publicKey, confirmations: settings.grantConfirmations },
-        ...{ maxTokensPerOwner: 0, maxPeers: 60_000, gateways: new Set<string>(), peerEndpoints: new Map() },
+        ...{
+          maxTokensPerOwner: settings.maxTokensPerOwner,
+          maxPeers: settings.maxPeers,
+          gateways: new Set<string>(),
+          peerEndpoints: new Map(),
+        },
         addresses: addressPlan({ ipv6Prefix, overlayIpv4 }, { ipv6: true }),
       },
       files: openFiles({ interfaceName: "wg0", configDir: join(this.#directory, "config"), maxBackups: 3 }),

@@ -5,6 +5,7 @@ import { headOf } from "../chain/questions.ts";
 import { Boot, type BootOptions, keyOf, NODE_KEY, ownerOf } from "./boot.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./scripted-chain.ts";
 import { type ContractOptions, ScriptedContract } from "./scripted-contract.ts";
+import { bloomed, type Log, type Way } from "./ways.ts";
 
 /** The members', whose tokens are 2 to 21. */
 export const KEYS = Array.from({ length: 20 }, (_, i) => keyOf(i + 1));
@@ -58,6 +59,39 @@ export class Forks {
       }
       return outcome;
     });
+  }
+
+  /** Tells logs of its own making in these blocks, whose blooms say nothing. */
+  makingUp(at: number, ...made: readonly { topics: readonly string[]; data: string }[]): Way {
+    const placed = made.map((log, i) => ({
+      ...{
+        ...log,
+        address: this.boot.contract.address,
+        blockNumber: `0x${at.toString(16)}`,
+        blockHash: this.boot.chain.hashOf(at),
+      },
+      ...{
+        transactionHash: `0x${"7".repeat(64)}`,
+        logIndex: `0x${i.toString(16)}`,
+        transactionIndex: "0x0",
+        removed: false,
+      },
+    }));
+    return (truth) =>
+      bloomed("f")(async (method, params) => {
+        const outcome = await truth(method, params);
+        if (method !== "eth_getLogs" || !("result" in outcome)) return outcome;
+        const { fromBlock, toBlock, blockHash } = params[0] as Record<string, string>;
+        const isIn =
+          blockHash === undefined
+            ? Number(fromBlock) <= at && at <= Number(toBlock)
+            : blockHash === this.boot.chain.hashOf(at);
+        if (!isIn) return outcome;
+        const logs = outcome.result as Log[];
+        const first = logs.findIndex(({ blockNumber }) => Number(blockNumber) >= at);
+        const cut = first === -1 ? logs.length : first;
+        return { result: [...logs.slice(0, cut), ...placed, ...logs.slice(cut)] };
+      });
   }
 
   /** As if it was just limited. */
