@@ -15,10 +15,12 @@ describe("a long chain that one of two upstreams makes up", () => {
     chain.draw("a1..a100");
     const watcher = new Watcher(chain.rpc, 0);
     await watcher.poll();
-    const { final } = watcher.trail;
     chain.draw("a100-b101..b300", "liar");
     for (let i = 0; i < 3; i++) await watcher.poll();
-    expect(watcher.trail.final).toEqual(final);
+    // As deep below the other one's head as is final anywhere, and on the chain of both.
+    const { number, hash } = watcher.trail.final;
+    expect(number).toBeLessThanOrEqual(100 - Math.min(depth, 64));
+    expect(hash).toBe(chain.block(`a${number}`).hash);
     chain.draw("a100-a101..a320", "liar", "good");
     await watcher.polls(3);
     expect(watcher.trail.unfinal.at(-1)?.hash).toBe(chain.block("a320").hash);
@@ -138,5 +140,24 @@ describe("the finalized tag", () => {
     chain.whims.set("good", (call, honest) => (call.params[0] === "finalized" ? whim(call, honest) : undefined));
     await watcher.poll();
     expect(watcher.trail.final.number).toBe(200 - 64);
+  });
+});
+
+describe("a chain of which every poll brings more than is followed block by block", () => {
+  it.each([70, 300])("becomes final all the same (%i at a time)", async (blocks) => {
+    const chain = new DrawnChain("one", "two").draw("a1..a1000");
+    chain.finalDepth = 600;
+    const watcher = new Watcher(chain.rpc, 0);
+    await watcher.poll();
+    expect(watcher.trail.final.number).toBe(400);
+    for (let head = 1_000; head < 1_900; ) {
+      const next = head + blocks;
+      chain.draw(`a${head}..a${next}`, "one", "two");
+      head = next;
+      await watcher.poll();
+      expect(watcher.trail.unfinal.at(-1)?.number).toBe(head);
+      // As soon as that is read again, a poll later.
+      expect(watcher.trail.final.number).toBeGreaterThanOrEqual(head - 600 - 2 * blocks);
+    }
   });
 });

@@ -8,13 +8,13 @@ import { type Advance, type Trail, ZERO_HASH } from "../model.ts";
 import type { Habits } from "./block-logs.ts";
 import { usesBlooms } from "./bloom.ts";
 import { TOPICS } from "./events.ts";
-import { finalBlock } from "./finality.ts";
+import { type FinalBlock, finalBlock } from "./finality.ts";
 import { headersOf, newHead, type Target } from "./heads.ts";
 import { history } from "./history.ts";
 import { headOf } from "./questions.ts";
 import { Moved, passes, RUN } from "./route.ts";
 import { type Rpc, RpcError } from "./rpc.ts";
-import { begin, doubtAll, finalised, told } from "./second.ts";
+import { begin, doubtAll, finalised, type Reached, told } from "./second.ts";
 import { firstBlock } from "./start.ts";
 import { hasWitness } from "./tip.ts";
 import { extended } from "./unfinal.ts";
@@ -73,7 +73,7 @@ async function* poll(walk: Walk): AsyncGenerator<Advance> {
  * To the newest head, and where its upstream does not tell what leads there, to another one's: a made-up head must hold up
  * nobody. An only upstream's may be reached with the next poll.
  */
-async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Target | undefined> {
+async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Reached | undefined> {
   const { rpc, options, trail, follower } = walk;
   const { tipFrom, head } = follower.heads;
   const target = await newHead(rpc, trail, follower.heads, options, unread);
@@ -95,15 +95,16 @@ async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Tar
 const isRefusal = (error: unknown) => error instanceof RpcError || error instanceof AgentError;
 const isLate = (error: unknown) => error instanceof DOMException && error.name === "TimeoutError";
 
-async function* reached(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance, Target | undefined> {
+async function* reached(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance, Reached | undefined> {
   if (!isFar(walk.trail, target)) {
     yield* led(walk, target, hasOther);
     return target;
   }
-  yield* settled(walk, target);
+  const final = yield* settled(walk, target);
   const left = since(target, walk.trail);
-  if (left !== undefined) yield* led(walk, left, hasOther);
-  return left;
+  if (left === undefined) return undefined;
+  yield* led(walk, left, hasOther);
+  return { ...left, final };
 }
 
 /** Told block by block, each as late as it may, a fork could hold up a revoke for minutes: another upstream is asked sooner. */
@@ -125,24 +126,29 @@ const LONG = 1_024;
 /** A day of a fast chain: who serves people already must see who is revoked, whatever upstreams say of what is final. */
 const LONG_OUTAGE = 65_536;
 
-/** Reads all that is final by now. */
-async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance> {
+/** Reads all that is final by now. @returns the final block where that is no further than we hold */
+async function* settled(walk: Walk, target: Target): AsyncGenerator<Advance, FinalBlock | undefined> {
   const { rpc, options } = walk;
   const { upstream, route } = target;
   const final = await finalBlock(walk, target);
   sayDepth(walk);
-  if (final !== undefined && final.number <= route.from.number) return mustBeNear(walk, target);
+  if (final !== undefined && final.number <= route.from.number) {
+    mustBeNear(walk, target);
+    return final;
+  }
   // What is told as history stays: the chain that we are about to follow must have this very block.
   const held = final && (await headersOf(rpc, upstream, options.signal).at(final.number));
   const isHeld = held !== undefined && (final?.hash ?? held.hash) === held.hash && passes(route.run, held);
   if (!isHeld) {
     if (held !== undefined) conflict(walk, held.number, upstream);
-    return mustBeNear(walk, target);
+    mustBeNear(walk, target);
+    return undefined;
   }
   const { number, hash } = held;
   yield* rewound(walk, target);
   yield* finalised(walk, target, { number, hash });
   yield* history(walk, target, { number, hash });
+  return undefined;
 }
 
 /** A short stretch can be followed as unfinal; a long one would never end, and may be made up. */

@@ -36,8 +36,13 @@ export function doubtAll({ rpc, follower, trail }: Walk): void {
   if (rpc.upstreams().length > 1) follower.doubts = trail.unfinal.map(doubtAnew);
 }
 
+/** A head, and what is final below it where that is known already. */
+export interface Reached extends Target {
+  readonly final?: FinalBlock | undefined;
+}
+
 /** Begins what is due; `target` is absent where the head is an old one. */
-export function begin(walk: Walk, target: Target | undefined): void {
+export function begin(walk: Walk, target: Reached | undefined): void {
   const { follower, options, trail } = walk;
   const { second, finality } = follower;
   const due = dueNow(follower.doubts, tipOf(trail).number, options.now());
@@ -47,8 +52,11 @@ export function begin(walk: Walk, target: Target | undefined): void {
     follower.doubts = follower.doubts.filter((doubt) => !taken.has(doubt));
     second.doubts.set(whom, { doubts, running: run(doubtful(walk, doubts)) });
   }
-  if (target === undefined || second.final !== undefined || !isDue(finality, target.head)) return;
-  second.final = run(finalNow(walk, target));
+  if (target === undefined || second.final !== undefined) return;
+  const { final } = target;
+  // What is final was asked on the way to the head, where that was far.
+  if (final !== undefined) second.final = run(readAgain(walk, target, final));
+  else if (isDue(finality, target.head)) second.final = run(finalNow(walk, target));
 }
 
 /** What one upstream told is read by another, and what more there is to doubt by both. */
