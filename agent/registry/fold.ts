@@ -200,12 +200,13 @@ function isLatest(maps: Maps, id: TokenId, { key, at }: Claim): boolean {
   return true;
 }
 
-/** Every key that the contract may still show for the token when its present owner lets go of it. */
+/** Every key that the contract may still show for the token when its present owner lets go of it, the newest last. */
 function keysOf(maps: Maps, { owner, claim, unreadSince }: Token): string[] {
   const keys = claim === undefined ? [] : [claim.key];
   if (unreadSince === undefined) return keys;
-  for (const [key, at] of keysAnnounced(maps, owner)) if (comparePositions(at, unreadSince) >= 0) keys.push(key);
-  return keys;
+  // Going back to another version of the registry, the map has them in another order.
+  const announced = [...keysAnnounced(maps, owner)].filter(([, at]) => comparePositions(at, unreadSince) >= 0);
+  return [...keys, ...announced.sort(([, a], [, b]) => comparePositions(a, b)).map(([key]) => key)];
 }
 
 /** Other owners' tokens whose standing claim to this token's key is later than its own. */

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { type AccessEvent, type BlockRef, comparePositions, ZERO_HASH } from "../model.ts";
-import { blocks, drawn, event, hashOf } from "../test/drawn-tokens.ts";
+import { blocks, drawn, event, hashOf, id, keyOf } from "../test/drawn-tokens.ts";
 import { foldAll } from "./fold.ts";
 import { type Advanced, advance, emptyLedger, type Ledger, observe, trail, unread } from "./ledger.ts";
-import { emptyRegistry } from "./registry.ts";
+import { emptyRegistry, token } from "./registry.ts";
 
 const start = emptyLedger({ number: 0, hash: ZERO_HASH });
 
@@ -223,6 +223,12 @@ describe("the ledger", () => {
     expect(unread(reached(steps))).toEqual([1n, 2n]);
     expect(unread(reached([...steps, "observe 2: read 1 n"]))).toEqual([2n]);
     expect(unread(reached([...steps, "rewind 1"]))).toEqual([]);
+  });
+
+  it("remembers former keys in their order, also of blocks that it folds again", () => {
+    const steps = ["extend 1: grant 1 B -", "extend 2: announce B k; announce B l", "extend 3: transfer 1 A"];
+    const again = reached([...steps, "observe 3: read 9 k"]);
+    expect(token(again.registry, id(1))?.formerKeys).toEqual([keyOf("k"), keyOf("l")]);
   });
 });
 
