@@ -133,6 +133,8 @@ export interface Agent extends Parts {
   readonly decided: Set<TokenId>;
   /** Whom one upstream has told of and no other has vouched for yet; nobody joins it where there is only one. */
   readonly unvouched: Map<TokenId, Unvouched>;
+  /** Upstreams that were behind when they were last asked to vouch: their head, and since when it is there (steady time). */
+  readonly laggards: Map<string, { readonly head: number; readonly sinceMs: number }>;
   /** What of the history another upstream has not told yet; never where there is only one. */
   untold: Untold | undefined;
   /** They are being asked about. */
@@ -238,6 +240,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     unvouched: unvouchedBefore(parts),
     vouching: undefined,
     untold: untoldBefore(parts),
+    laggards: new Map(),
     retryAtMs: 0,
     failures: 0,
     topology: {

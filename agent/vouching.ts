@@ -7,7 +7,7 @@ import { tipOf } from "./chain/follower.ts";
 import { hasStalled, type Place, placeOf } from "./chain/rivals.ts";
 import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
-import type { BlockRef, Token, TokenId } from "./model.ts";
+import type { Block, BlockRef, Token, TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
@@ -153,7 +153,7 @@ const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
 
 /**
  * `so`, `otherwise`: by the contract's state; `gone`: and so it may not have the peer that it has. `elsewhere`: it has another block in place of one of ours; `behind`: it is on our
- * chain as far as it has come; `stuck`: either, and its head is old. `mute`: it has our newest block, and tells no state.
+ * chain as far as it has come; `stuck`: either, and its head is old or stands still. `mute`: it has our newest block, and tells no state.
  */
 export type Word = "so" | "otherwise" | "gone" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 
@@ -192,7 +192,7 @@ async function wordOf(
     const open = ids.filter((id) => !said.has(id) && hasCome(id));
     for (const [id, word] of await readWords(agent, name, open, last, signal)) said.set(id, word);
   }
-  const untold = wordOfPlace(agent, place);
+  const untold = wordOfPlace(agent, name, place);
   return (id) => said.get(id) ?? untold;
 }
 
@@ -225,7 +225,19 @@ async function readWords(
 const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpointAt !== undefined;
 
 /** Whoever is only behind denies nothing yet, and whoever has stalled nothing any more. */
-function wordOfPlace({ now, follower }: Agent, { kind, head }: Place): Word {
+function wordOfPlace(agent: Agent, name: string, { kind, head }: Place): Word {
+  const isStill = kind === "behind" && standsStill(agent, name, head);
   if (kind === "level") return "mute";
-  return hasStalled(head, follower.figures.headTimestamp, now().wallMs) ? "stuck" : kind;
+  return isStill || hasStalled(head, agent.follower.figures.headTimestamp, agent.now().wallMs) ? "stuck" : kind;
 }
+
+/** It is behind and has come no nearer since it was first seen there. */
+function standsStill({ laggards, now }: Agent, name: string, { number }: Block): boolean {
+  const { steadyMs } = now();
+  const seen = laggards.get(name);
+  if (seen?.head !== number) laggards.set(name, { head: number, sinceMs: steadyMs });
+  return seen?.head === number && steadyMs - seen.sinceMs >= STILL_MS;
+}
+
+/** Ten blocks of the chains that there are presets for; a missed slot of one with twelve seconds is no standstill yet. */
+const STILL_MS = 20_000;
