@@ -2,10 +2,11 @@
  * From the registry to the device, hot: derive the peers of the tokens that changed, plan, apply, remember.
  * Nothing here reads the device, and nothing costs more when there are more peers.
  */
-import { type Agent, place, report } from "./agent.ts";
+import { type Agent, place } from "./agent.ts";
 import { derive, mayAdd } from "./deriving.ts";
 import { decide } from "./doubts.ts";
 import type { AgentError } from "./errors.ts";
+import { report } from "./faults.ts";
 import type { PublicKey, TokenId } from "./model.ts";
 import { claimants } from "./registry/registry.ts";
 import { inSlices, SLICE } from "./slices.ts";

@@ -1,10 +1,10 @@
 /** One running agent: its parts, and all that changes while it runs. The corridor's files share it; no room sees it. */
 import { auditedBefore } from "./audited.ts";
-import { type Follower, type Notice, newFollower } from "./chain/follower.ts";
+import { type Follower, newFollower } from "./chain/follower.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Settings } from "./config.ts";
 import { type Doubt, doubtedBefore } from "./doubts.ts";
-import type { AgentError, Fault, FaultCode } from "./errors.ts";
+import type { Fault, FaultCode } from "./errors.ts";
 import { type Freshness, initialFreshness } from "./freshness.ts";
 import type { Sighting } from "./missing.ts";
 import {
@@ -275,24 +275,6 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
 export const AT_HEAD = "atHead";
 /** The note that this chain fills its blooms: until a block shows it again, an empty one could not rule anything out. */
 export const BLOOMS = "blooms";
-
-/** Remembers what is wrong and tells it, once until it is mended or its numbers change kind. */
-export function report(agent: Agent, { fault, message }: AgentError): void {
-  const isNew = !agent.faults.has(fault.code);
-  agent.faults.set(fault.code, fault);
-  if (!isNew) return;
-  agent.log.warn({ ...fault, detail: message }, fault.code);
-  agent.journal.add("fault", { code: fault.code, detail: message });
-}
-
-export function mended(agent: Agent, ...codes: readonly FaultCode[]): void {
-  for (const code of codes) if (agent.faults.delete(code)) agent.log.info({ code }, "fault.mended");
-}
-
-/** What following the chain has to tell an operator. */
-export function tellNotice(agent: Agent, { kind, ...fields }: Notice): void {
-  agent.log.warn(fields, `chain.${kind}`);
-}
 
 /** The peer is on the device on this token's behalf. */
 export function place(agent: Agent, id: TokenId, key: PublicKey): void {

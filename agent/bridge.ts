@@ -1,13 +1,14 @@
 /** The loop, read aloud: follow → fold → derive → plan → apply → record. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
-import { type Agent, isSameSelf, mended, report, tellNotice } from "./agent.ts";
+import { type Agent, isSameSelf } from "./agent.ts";
 import { readKeys } from "./chain/audit.ts";
 import { isInvalid, subjectOf } from "./chain/events.ts";
 import { type FollowOptions, follow, tipOf } from "./chain/follower.ts";
 import { rivals } from "./chain/rivals.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
+import { mended, report, tellNotice } from "./faults.ts";
 import { freshen, stalenessMs } from "./freshness.ts";
 import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
 import { narrate } from "./narrate.ts";

@@ -1,8 +1,9 @@
 /** `wg0.conf` and its backups follow what was verified, and never delay the device. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Agent, mended, report } from "./agent.ts";
+import type { Agent } from "./agent.ts";
 import { tipOf } from "./chain/follower.ts";
 import { AgentError } from "./errors.ts";
+import { mended, report } from "./faults.ts";
 import { type Peer, parseEndpoint, type SocketAddress, socketAddress } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { size } from "./registry/registry.ts";

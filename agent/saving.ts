@@ -1,8 +1,9 @@
 /** What outlives the agent: when the ledger and what is said beside it go to disk. */
-import { type Agent, AT_HEAD, BLOOMS, mended, report } from "./agent.ts";
+import { type Agent, AT_HEAD, BLOOMS } from "./agent.ts";
 import { auditedNote } from "./audited.ts";
 import { doubtsNote } from "./doubts.ts";
 import { AgentError } from "./errors.ts";
+import { mended, report } from "./faults.ts";
 import { freshnessNote } from "./freshness.ts";
 import { holdNote } from "./hold.ts";
 import { untoldNote } from "./untold.ts";

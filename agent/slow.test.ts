@@ -1,9 +1,9 @@
 /** What slow upstreams hold up, over real connections. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
-import { report } from "./agent.ts";
 import { connect } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
+import { report } from "./faults.ts";
 import type { Address } from "./model.ts";
 import { Boot, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";

@@ -1,8 +1,9 @@
 import { setTimeout } from "node:timers/promises";
 import { afterEach, describe, expect, it, onTestFinished, test, vi } from "vitest";
 import { rollback } from "./actions.ts";
-import { AT_HEAD, report } from "./agent.ts";
+import { AT_HEAD } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
+import { report } from "./faults.ts";
 import type { PublicKey } from "./model.ts";
 import { snapshot } from "./snapshot.ts";
 import { tendDevice } from "./tend.ts";

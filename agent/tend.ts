@@ -3,13 +3,14 @@
  * At start, every `SYNC_INTERVAL`, after a failure, soon after a hot change, and when the kernel tells of one.
  */
 import { backoffMs, exclusively, settleWaiting } from "./access.ts";
-import { type Agent, isSameSelf, mended, place, report } from "./agent.ts";
+import { type Agent, isSameSelf, place } from "./agent.ts";
 import { attempt, auditAll, isMissingAny } from "./auditing.ts";
 import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
 import { isHeldBack, mayJoin, noteNode } from "./deriving.ts";
 import { adoptDoubted } from "./doubts.ts";
 import { AgentError, describe, type FaultCode } from "./errors.ts";
+import { mended, report } from "./faults.ts";
 import { writeGeneration } from "./generations.ts";
 import { hasUnjudged, mend } from "./mending.ts";
 import type { Admitted, PublicKey } from "./model.ts";
