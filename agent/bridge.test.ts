@@ -3,6 +3,7 @@ import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
+import { AgentError } from "./errors.ts";
 import { save } from "./saving.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
@@ -391,6 +392,42 @@ describe("a key that its owner announces without naming the token", () => {
     boot.lie();
     await boot.poll();
     expect(boot.holds(A, B, C)).toEqual([false, true, true]);
+  });
+});
+
+describe("a genesis block that is another than before", () => {
+  it.each([
+    ["at a first start goes on, for upstreams tell differently", false],
+    ["than the database's ends the process by name", true],
+  ])("%s", async (_, hasRun) => {
+    boot = new Boot();
+    boot.grant(A);
+    if (hasRun) {
+      await boot.poll();
+      await boot.restart();
+    }
+    const { rpc } = boot.agent;
+    const { ask } = rpc;
+    let isTorn = true;
+    const torn = new AgentError({ code: "chain.other-genesis", upstream: "scripted" });
+    rpc.ask = (question, choice) => (isTorn ? Promise.reject(torn) : ask(question, choice));
+    const loop = followChain(boot.agent, boot.signal);
+    const ended = loop.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (hasRun) {
+      expect(await ended).toMatchObject({ fault: { code: "store.other-chain", field: "genesis block" } });
+      return;
+    }
+    await boot.until(() => boot.agent.faults.has("chain.other-genesis"));
+    isTorn = false;
+    boot.agent.poll.nudge();
+    await boot.until(() => boot.agent.isCaughtUp);
+    expect(boot.agent.faults.size).toBe(0);
+    await boot.end();
+    expect(await ended).toBeUndefined();
+    boot = new Boot();
   });
 });
 

@@ -435,3 +435,44 @@ describe("a fork whose logs the followed upstream tells one block at a time, eac
     expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   }, 60_000);
 });
+
+describe("a head that the followed upstream makes up, with blocks down to ours", () => {
+  it.each([500, 100_000, 5_000_000])(
+    "%i blocks ahead hides no revoke for over ten seconds",
+    async (ahead) => {
+      await world.node(2);
+      const { boot } = world;
+      const base = boot.chain.head;
+      const made = (number: number) => `0x${"d".repeat(48)}${number.toString(16).padStart(16, "0")}`;
+      const madeUp: Way = (truth) => async (method, params) => {
+        // As over a network, others have their turn.
+        await sleep(1);
+        const { toBlock, blockHash = "" } = (params[0] ?? {}) as Record<string, string>;
+        const isAbove = Number(toBlock ?? 0) > base || blockHash.startsWith("0xdddd");
+        if (method === "eth_getLogs" && isAbove) return { result: [] };
+        if (method !== "eth_getBlockByNumber") return truth(method, params);
+        const top = base + ahead;
+        const number = params[0] === "latest" ? top : params[0] === "finalized" ? top - 64 : Number(params[0]);
+        if (number <= base) return truth(method, params);
+        const below = (await truth("eth_getBlockByNumber", [`0x${base.toString(16)}`, false])) as { result: object };
+        const parentHash = number === base + 1 ? boot.chain.hashOf(base) : made(number - 1);
+        return { result: { ...below.result, number: `0x${number.toString(16)}`, hash: made(number), parentHash } };
+      };
+      serve("scripted", madeUp);
+      serve("other", honest);
+      world.run(heedRivals, vouchAdditions, witnessRemovals);
+      boot.contract.revoke(2n);
+      boot.contract.mine();
+      await world.patrol();
+      const startedMs = performance.now();
+      while (performance.now() - startedMs < 11_000 && boot.holds(keyOf(1))[0]) {
+        await boot.poll();
+        boot.clockMs = performance.now() - startedMs;
+        await sleep(200);
+      }
+      expect(performance.now() - startedMs).toBeLessThan(11_000);
+      expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    },
+    60_000,
+  );
+});
