@@ -179,14 +179,7 @@ describe("a start", () => {
     boot.contract.revoke(a);
     const revokedAt = boot.contract.mine();
     boot.chain.mine(200);
-    // Slow, and so read in batches.
-    boot.lie((method, params, truth) => {
-      boot.clockMs += 11_000;
-      const [{ toBlock } = {}] = params as [{ toBlock?: string }];
-      if (method === "eth_getLogs" && !(Number(toBlock) < revokedAt)) throw new Down();
-      return truth(method, params);
-    });
-    expect(await boot.poll()).toBeDefined();
+    await silentFrom(revokedAt);
     await boot.fullPass();
     expect(boot.agent.ledger.final.number).toBeGreaterThan(grantedAt);
     boot.lie(down);
@@ -454,6 +447,30 @@ describe("the gateway that carries the overlay", () => {
     expect(carries(A, B)).toEqual([undefined, true]);
   });
 
+  it("is none that only the middle of a history calls one", async () => {
+    boot = new Boot({ env: { NETWORK: "base" } });
+    const [a = 0n, b = 0n] = boot.grant(A, B);
+    boot.contract.setRole(b, 2);
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    await boot.fullPass();
+    boot.chain.mine(30);
+    boot.contract.setRole(a, 2);
+    boot.contract.mine();
+    boot.chain.mine(400);
+    boot.contract.setRole(a, 0);
+    const until = boot.contract.mine();
+    boot.chain.mine(200);
+    await silentFrom(until);
+    shakes(A, Date.now() + boot.clockMs);
+    shakes(B, NOW_MS - 200_000);
+    await boot.fullPass();
+    await boot.fullPass();
+    expect(boot.agent.nodes.size).toBe(2);
+    expect(carries(A, B)).toEqual([false, true]);
+  });
+
   it("is none that a held generation keeps off the device", async () => {
     boot = new Boot();
     const ids = boot.grant(A, B);
@@ -467,3 +484,14 @@ describe("the gateway that carries the overlay", () => {
     expect(carries(A, B)).toEqual([undefined, true]);
   });
 });
+
+/** A poll of an upstream that is slow, and so read in batches, until it falls silent. */
+const silentFrom = async (block: number) => {
+  boot.lie((method, params, truth) => {
+    boot.clockMs += 11_000;
+    const [{ toBlock } = {}] = params as [{ toBlock?: string }];
+    if (method === "eth_getLogs" && !(Number(toBlock) < block)) throw new Down();
+    return truth(method, params);
+  });
+  expect(await boot.poll()).toBeDefined();
+};
