@@ -80,7 +80,7 @@ export interface Agent extends Parts {
   readonly touched: Set<TokenId>;
   /** No rewind waits for the blocks that replace what it dropped. */
   isWhole: boolean;
-  /** The ledger stands where a head stood once; false on the way to one, over a restart too. */
+  /** The ledger stands where a head stood once, and may be acted on; false on the way to one, over a restart too. */
   stoodAtHead: boolean;
   /** It has stood at a head before: what is read is no first history. */
   hasArrived: boolean;

@@ -17,7 +17,7 @@ import type { Self } from "./registry/admission.ts";
 import { type Advanced, advance, observe, trail, unread } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { isNews, isWorthSaving, save } from "./saving.ts";
-import { noteHistory } from "./untold.ts";
+import { isHalfTold, noteHistory } from "./untold.ts";
 import { isPressing, mistrust } from "./unvouched.ts";
 import { isNewlyTold, vouchSoon } from "./vouching.ts";
 
@@ -132,8 +132,9 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   meetSelf(agent, before);
   const hasReadHistory = agent.isInHistory;
   agent.isInHistory = false;
-  agent.stoodAtHead = agent.hasArrived = agent.isSettled = agent.isWhole = true;
+  agent.hasArrived = agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
+  agent.stoodAtHead = agent.isSettled = !isHalfTold(agent);
   if (rebuilt.size > 0) await settle(agent, rebuilt);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
@@ -144,7 +145,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   agent.followedMs = agent.now().steadyMs;
   freshen(agent);
   // Ready with everybody on the device, not before somebody has vouched for them; who comes meanwhile is not waited for.
-  if (!agent.isCaughtUp && !isPressing(agent, agent.arrivedMs)) caughtUp(agent);
+  if (!agent.isCaughtUp && agent.isSettled && !isPressing(agent, agent.arrivedMs)) caughtUp(agent);
   // What is final when it is read is read once, from one upstream.
   if (hasReadHistory) agent.audit.nudge();
   if (hasReadHistory || isNews(agent)) await save(agent);

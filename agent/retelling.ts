@@ -56,19 +56,19 @@ async function heed(agent: Agent, only: string, untold: Untold, reach: Reach, si
   }
   await doubt(agent, open.keys(), signal);
   if (agent.untold === untold) agent.untold = undefined;
+  // After a first history additions may have waited for it.
+  agent.poll.nudge();
 }
 
 /** Not so many at once that whoever is new waits behind them. */
 async function doubt(agent: Agent, ids: Iterable<TokenId>, signal: AbortSignal): Promise<void> {
   const left = [...ids];
   while (left.length > 0 && !signal.aborted) {
-    if (isPressing(agent)) {
-      await sleep(PAUSE_MS, undefined, { signal }).catch(() => {});
-    } else {
-      mistrust(agent, left.splice(0, AT_ONCE));
-      await vouchSoon(agent, signal);
-    }
+    if (isPressing(agent)) await sleep(BREATH_MS, undefined, { signal }).catch(() => {});
+    else mistrust(agent, left.splice(0, AT_ONCE));
+    await vouchSoon(agent, signal);
   }
 }
 
 const AT_ONCE = 100;
+const BREATH_MS = 50;

@@ -3,6 +3,8 @@ import type { Agent, Parts } from "./agent.ts";
 import { rowsIn } from "./doubts.ts";
 import { type Advance, type BlockRef, parseHash, ZERO_HASH } from "./model.ts";
 import { followed } from "./rebuilding.ts";
+import { size } from "./registry/registry.ts";
+import { MANY, witnesses } from "./unvouched.ts";
 
 /** Final blocks that only one upstream has told. */
 export interface Untold {
@@ -18,6 +20,19 @@ export function noteHistory(agent: Agent, { to }: Extract<Advance, { kind: "hist
   const from = Math.min(agent.untold?.from ?? Number.POSITIVE_INFINITY, followed(agent).final.number + 1);
   agent.untold = { from, to, by: agent.follower.heads.tipFrom ?? "" };
 }
+
+/**
+ * Of a first history of so many that not each of them is asked about, nobody is let in before another upstream has told it,
+ * too, unless that takes very long.
+ */
+export function isHalfTold(agent: Agent): boolean {
+  const { untold, ledger, running, arrivedMs, now } = agent;
+  if (untold === undefined || running.size > 0 || size(ledger.registry) < MANY) return false;
+  const isComing = witnesses(agent).some(({ name }) => name !== untold.by);
+  return isComing && now().steadyMs - (arrivedMs ?? now().steadyMs) < PATIENCE_MS;
+}
+
+const PATIENCE_MS = 60_000;
 
 /** What the database has to learn together with the ledger. */
 export function untoldNote({ untold, store }: Agent): Record<string, string> {

@@ -30,7 +30,7 @@ type Duty = Pick<Admitted, "role" | "endpoint">;
  * A first history longer than this is not asked about token by token, but for nodes and gateways: another upstream tells it
  * again (`retelling.ts`).
  */
-const MANY = 400;
+export const MANY = 400;
 
 /** What was said of these tokens is one upstream's word until somebody vouches for it. `isReread`: by the whole history. */
 export function mistrust(agent: Agent, ids: Iterable<TokenId>, isReread = false): void {

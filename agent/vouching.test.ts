@@ -5,6 +5,7 @@ import { auditAll } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
 import type { Cidr, TokenId } from "./model.ts";
 import { addresses } from "./registry/addresses.ts";
+import { heedRetellings } from "./retelling.ts";
 import { snapshot } from "./snapshot.ts";
 import { Boot, type BootOptions, keyOf, ownerOf } from "./test/boot.ts";
 import { Down } from "./test/rpc-over.ts";
@@ -385,7 +386,13 @@ describe("what a token is to others", () => {
     boot.contract.mine();
     boot.chain.mine(100);
     await settled();
+    const retelling = heedRetellings(boot.agent, boot.signal);
+    await boot.until(() => boot.agent.untold === undefined);
+    await settled();
     expect(boot.holds(keyOf(100), ALICE)).toEqual([true, false]);
+    await boot.end();
+    await retelling;
+    boot = new Boot();
   });
 
   it("is nobody's word alone: an endpoint that is altered aims nothing there", async () => {
