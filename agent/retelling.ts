@@ -55,6 +55,7 @@ async function heed(agent: Agent, only: string, untold: Untold, reach: Reach, si
     await doubt(agent, new Set(events.flatMap((event) => against(registry, event))), signal);
   }
   await doubt(agent, open.keys(), signal);
+  signal.throwIfAborted();
   if (agent.untold === untold) agent.untold = undefined;
   // After a first history additions may have waited for it.
   agent.poll.nudge();
