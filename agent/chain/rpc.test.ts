@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import { ahead, behind, refusal } from "../test/rpc-lies.ts";
 import { type Call, RpcProxy } from "../test/rpc-proxy.ts";
@@ -135,6 +136,23 @@ describe("a question", () => {
     expect((await rpc.ask(headOf("latest"))).value.number).toBe(100);
     expect(rpc.upstreams()[0]?.healthy).toBe(true);
   });
+
+  it.each<[string, WireFault]>([
+    ["is not to be had", { kind: "status", status: 503 }],
+    ["is asked too often", { kind: "status", status: 429 }],
+    ["has an internal error", { kind: "answer", outcome: refusal(-32603, "Internal error") }],
+  ])(
+    "has several chances with a lone upstream that %s now and then, and two where there are others",
+    async (_, fault) => {
+      const { rpc, proxies } = await rig();
+      await rpc.ask(headOf("latest"));
+      proxies[0]?.misbehave(fault, { times: 3, method: "eth_getBlockByNumber" });
+      expect((await rpc.ask(headOf("latest"))).value.number).toBe(100);
+      const it = await firstPreferred();
+      it.first.misbehave(fault, { times: 3, method: "eth_getBlockByNumber" });
+      await expect(it.rpc.ask(headOf("latest"), { only: it.names[0] ?? "" })).rejects.toBeInstanceOf(AgentError);
+    },
+  );
 
   it("is an error of ours when every upstream fails, and says which and how", async () => {
     const { rpc, proxies } = await rig();
@@ -579,7 +597,7 @@ describe("a secret in a URL", () => {
       open.push(rpc, { close: () => proxy.stop() });
       await rpc.ask(headOf("latest"));
       for (const fault of faults) {
-        proxy.misbehave(fault, { times: 2, method: "eth_getBlockByNumber" });
+        proxy.misbehave(fault, { times: 9, method: "eth_getBlockByNumber" });
         seen.push(await rpc.ask(quick(headOf("latest"), 60)).catch((error: unknown) => error));
         proxy.heal();
         await until(() =>

@@ -132,7 +132,7 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
       const { not, only, signal } = choice;
       await introduction(signal);
       const willing = all.filter(({ name }) => name !== not && (only === undefined || name === only));
-      return failover(willing, preference, question, choice);
+      return failover(willing, all.length === 1, preference, question, choice);
     },
     nextHead: heads.next,
     doubt: (name) => all.find((one) => one.name === name)?.identity.doubt(),
@@ -159,13 +159,18 @@ const HEAD_START = 0.7;
 /** How long a first start waits for upstreams to say which chain they serve. */
 const INTRODUCTION_MS = 2_000;
 
-/** Each upstream is tried at most this often for one question: a lone one deserves a second chance at once. */
+/** Each upstream is tried at most this often for one question. */
 const MAX_TRIES = 2;
+/** A lone one deserves more: of a poll's sixty questions one fails even where three in four are answered. */
+const LONE_TRIES = 6;
+/** And no more time than a few of them take. */
+const LONE_MS = 6_000;
 /** Waiting this long for a second try is better than an error. */
 const SHORT_WAIT_MS = 250;
 
 async function failover<T>(
   willing: readonly Upstream[],
+  isLone: boolean,
   preference: Preference,
   question: Question<T>,
   choice: Choice,
@@ -174,7 +179,9 @@ async function failover<T>(
   const tries = new Map<Upstream, number>();
   let trouble: { readonly upstream: string; readonly trouble: Trouble } | undefined;
   let refusal: RpcError | undefined;
-  const isLeft = (one: Upstream) => one.identity.fault() === undefined && (tries.get(one) ?? 0) < MAX_TRIES;
+  const startedMs = performance.now();
+  const most = () => (isLone && performance.now() - startedMs < LONE_MS ? LONE_TRIES : MAX_TRIES);
+  const isLeft = (one: Upstream) => one.identity.fault() === undefined && (tries.get(one) ?? 0) < most();
   await anyVerified(willing, signal);
   for (;;) {
     signal?.throwIfAborted();
@@ -199,11 +206,11 @@ async function failover<T>(
       if (error instanceof Trouble) {
         trouble = { upstream: next.name, trouble: error };
         // Neither gets better by asking the same again.
-        if (error.kind === "timeout" || error.kind === "oversize") tries.set(next, MAX_TRIES);
+        if (error.kind === "timeout" || error.kind === "oversize") tries.set(next, LONE_TRIES);
       } else if (error instanceof RpcError) {
         if (error.kind === "reverted" || error.kind === "limited") throw error;
         refusal = error;
-        tries.set(next, MAX_TRIES);
+        tries.set(next, LONE_TRIES);
       } else if (!(error instanceof AgentError)) throw error;
     }
   }

@@ -12,7 +12,7 @@ import { isDamaged, logsAtTip, objectionTo } from "./tip.ts";
 import { tipOf, type Walk } from "./walk.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
-const PINNED = 16;
+const PINNED = 4;
 const AT_ONCE = 8;
 /** Far below the head, headers of blocks without events are read this sparsely. */
 const EVERY = 32;
