@@ -153,12 +153,13 @@ export async function patiently(
   at: BlockRef,
   name: string,
   signal: AbortSignal,
+  most = TRIES,
 ): Promise<States> {
   const states = new Map<TokenId, TokenState>();
   for (let tries = 1; ; tries++) {
     const open = ids.filter((id) => !states.has(id));
     for (const [id, state] of await readTokens(rpc, contract, open, at, signal, { only: name })) states.set(id, state);
-    if (states.size === ids.length || tries === TRIES || signal.aborted) return states;
+    if (states.size === ids.length || tries === most || signal.aborted) return states;
     await sleep(PAUSE_MS, undefined, { signal });
   }
 }

@@ -797,3 +797,36 @@ describe("an only upstream that comes to serve another network, where the contra
     expect(world.boot.held()).toHaveLength(20);
   }, 20_000);
 });
+
+describe("a revoke of many, where the other upstream", () => {
+  it.each<[string, (second: number) => number]>([
+    ["is frozen", () => 0],
+    ["is always three blocks behind", (second) => Math.max(0, Math.floor(second) - 3)],
+  ])(
+    "%s, is carried out within ten seconds",
+    async (_, reach) => {
+      await world.node(2);
+      const { boot } = world;
+      const before = boot.chain.head;
+      const startedMs = performance.now();
+      const seconds = () => (performance.now() - startedMs) / 1_000;
+      world.serve(
+        "other",
+        upTo(boot.chain, () => before + reach(seconds())),
+      );
+      for (let id = 2n; id < 14n; id++) boot.contract.revoke(id);
+      boot.contract.mine();
+      world.run(witnessRemovals);
+      while (seconds() < 11 && boot.held().length > KEYS.length - 12) {
+        boot.clockMs = 1_000 * seconds();
+        await world.patrol();
+        await boot.poll();
+        await sleep(500);
+        if (boot.chain.head < before + seconds()) boot.chain.mine(1);
+      }
+      expect(seconds()).toBeLessThan(10);
+      expect(boot.held()).toHaveLength(KEYS.length - 12);
+    },
+    20_000,
+  );
+});

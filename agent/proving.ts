@@ -3,9 +3,10 @@ import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt, patiently, type States, stateBlock } from "./auditing.ts";
-import { placeOf } from "./chain/rivals.ts";
-import type { Doubt, Held } from "./doubts.ts";
-import type { TokenId, TokenState } from "./model.ts";
+import { readTokens } from "./chain/audit.ts";
+import { type Place, placeOf } from "./chain/rivals.ts";
+import { type Doubt, type Held, takesAway } from "./doubts.ts";
+import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
 import { witnesses } from "./unvouched.ts";
@@ -25,28 +26,61 @@ export async function witnessRemovals(agent: Agent, signal: AbortSignal): Promis
 /** Whoever is not proven to be gone stays, and is asked about again; no answer proves nothing. */
 async function askWitnesses(agent: Agent, due: readonly [TokenId, Doubt][], signal: AbortSignal): Promise<void> {
   const at = await stateBlock(agent, signal);
-  // Whoever told may speak for itself only where nobody else has another chain.
-  const isContested = await isDenied(agent, signal);
   const ids = due.map(([id]) => id);
   const asked = [...new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))])];
-  const readings = await Promise.all(
-    witnesses(agent).map(async ({ name }) => ({ name, states: await patiently(agent, asked, at, name, signal) })),
-  );
-  const told = new Set<TokenId>();
+  const readings = await Promise.all(witnesses(agent).map(({ name }) => readingOf(agent, name, asked, at, signal)));
+  // Whoever told may speak for itself only where nobody else has another chain.
+  const isContested = readings.some(({ place }) => place?.kind === "elsewhere");
+  const denied = new Set<TokenId>();
   for (const [id, doubt] of due) {
     const words = readings.filter(({ states }) => states.has(id));
     const proofs = words.filter(({ states }) => isProven(agent, id, states));
-    const isOther = ({ name }: { name: string }) => doubt.from !== undefined && name !== doubt.from;
+    const isOther = ({ name }: Reading) => doubt.from !== undefined && name !== doubt.from;
     const isEnough = proofs.some(isOther) || (proofs.length > 0 && isOverdue(agent, doubt) && !isContested);
     // It may be the second upstream that made it up: where one tells otherwise, two must agree.
     if (proofs.length > 1 || (proofs.length === words.length && isEnough)) agent.witnessed.add(id);
-    if (words.length > 0) told.add(id);
+    if (words.length > proofs.length) denied.add(id);
   }
+  // Whoever was denied waits anew. That somebody has not come so far yet is no denial.
   const sinceMs = agent.now().steadyMs;
-  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [id, told.has(id) ? { ...doubt, sinceMs } : doubt];
+  const again = ([id, doubt]: [TokenId, Doubt]): [TokenId, Doubt] => [
+    id,
+    denied.has(id) ? { ...doubt, sinceMs } : doubt,
+  ];
   agent.doubtful = new Map([...agent.doubtful].map(again));
   await settle(agent, ids);
 }
+
+interface Reading {
+  readonly name: string;
+  readonly states: States;
+  readonly place: Place | undefined;
+}
+
+/** What one upstream says after `at`, and where it is behind, after its own newest block of ours about whom that has taken away. */
+async function readingOf(
+  agent: Agent,
+  name: string,
+  ids: readonly TokenId[],
+  at: BlockRef,
+  signal: AbortSignal,
+): Promise<Reading> {
+  const { rpc, ledger, placed, settings } = agent;
+  const [told, place] = await Promise.all([
+    patiently(agent, ids, at, name, signal, TRIES),
+    placeOf(rpc, name, trail(ledger), agent.follower.heads.tipFrom, signal).catch(() => undefined),
+  ]);
+  const last =
+    place?.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
+  const isKnown = (id: TokenId) => last !== undefined && takesAway(last.registry, id, placed.get(id));
+  const left = ids.filter((id) => !told.has(id) && isKnown(id));
+  if (last === undefined || left.length === 0) return { name, states: told, place };
+  const more = await readTokens(rpc, settings.contract, left, last.block, signal, { only: name });
+  return { name, states: new Map([...told, ...more]), place };
+}
+
+/** One that is a block behind has it a second later. */
+const TRIES = 2;
 
 /** At once where another than the one that told can be asked; after a while, in which that one may have got well, whoever answers. */
 function dueForWitness(agent: Agent): [TokenId, Doubt][] {
@@ -55,17 +89,6 @@ function dueForWitness(agent: Agent): [TokenId, Doubt][] {
 
 function isOverdue({ now }: Agent, { sinceMs }: Doubt): boolean {
   return sinceMs <= now().steadyMs - WITNESS_MS;
-}
-
-/** Of all that answer, one has another block in place of one of ours. */
-async function isDenied(agent: Agent, signal: AbortSignal): Promise<boolean> {
-  const held = trail(agent.ledger);
-  const asked = witnesses(agent).map(({ name }) =>
-    placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal),
-  );
-  const places = await Promise.allSettled(asked);
-  signal.throwIfAborted();
-  return places.some((place) => place.status === "fulfilled" && place.value.kind === "elsewhere");
 }
 
 /** One that is down is no witness, and a removal that is due does not wait for it to come back. */
