@@ -98,6 +98,8 @@ export interface Agent extends Parts {
   readonly isRebuilding: boolean;
   /** Somebody asked for that; the next poll begins it. */
   isRebuildAsked: boolean;
+  /** When an audit last did (steady time), and how long it waits until it does again. */
+  reread: { readonly atMs: number; readonly pauseMs: number };
   headSeenMs: number | undefined;
   /** When this process first stood at the head. */
   arrivedMs: number | undefined;
@@ -222,6 +224,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
       return this.rebuilding !== undefined;
     },
     isRebuildAsked: false,
+    reread: { atMs: Number.NEGATIVE_INFINITY, pauseMs: 0 },
     headSeenMs: undefined,
     arrivedMs: undefined,
     followedMs: undefined,

@@ -77,6 +77,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
   forget(agent, states, missing);
   const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
+  if (withheld > 0) readAgain(agent, withheld);
   const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
@@ -91,6 +92,24 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
     withheld: withheld + beyond.length,
   };
 }
+
+/**
+ * An only upstream's state has whom its own logs have revoked: either it is old, or they were made up, and the history tells
+ * which when it is read again. Less often each time, for the state may stay old.
+ */
+function readAgain(agent: Agent, tokens: number): void {
+  const { atMs, pauseMs } = agent.reread;
+  const nowMs = agent.now().steadyMs;
+  if (nowMs - atMs < pauseMs) return;
+  const isLongAgo = nowMs - atMs > 2 * MAX_REREAD_MS;
+  agent.reread = { atMs: nowMs, pauseMs: isLongAgo ? REREAD_MS : Math.min(2 * pauseMs, MAX_REREAD_MS) };
+  agent.log.warn({ tokens }, "audit.contradicted");
+  agent.isRebuildAsked = true;
+  agent.poll.nudge();
+}
+
+const REREAD_MS = 10_000;
+const MAX_REREAD_MS = 3_600_000;
 
 /**
  * The contract shows a key that the token has lost by the logs, to another owner or with one: a state read does not bring it

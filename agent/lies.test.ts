@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { id as topicOf } from "ethers";
 import { afterEach, describe, expect, it } from "vitest";
 import { resync } from "./actions.ts";
-import { attempt, auditAll } from "./auditing.ts";
+import { attempt, auditAll, auditRolling } from "./auditing.ts";
 import { TOPIC } from "./chain/events.ts";
 import { headOf } from "./chain/questions.ts";
 import { rivals } from "./chain/rivals.ts";
@@ -829,4 +829,54 @@ describe("a revoke of many, where the other upstream", () => {
     },
     20_000,
   );
+});
+
+describe("revokes that an only upstream makes up", () => {
+  it.each([1, 12])(
+    "(%i of twenty) are taken back once it tells the truth again",
+    async (count) => {
+      await world.node(1, { env: { SYNC_INTERVAL: "1000" } });
+      const { boot } = world;
+      const at = boot.chain.mine(1);
+      const made = Array.from({ length: count }, (_, i) => ({
+        topics: [TOPIC.revoke, word(BigInt(i + 2))],
+        data: strings("x"),
+      }));
+      world.serve("scripted", world.makingUp(at, ...made)(boot.chain.answer));
+      world.run(witnessRemovals, auditRolling);
+      await world.during(3, () => {});
+      expect(boot.held()).toHaveLength(KEYS.length - Math.min(5, count));
+      boot.chain.mine(100);
+      await boot.poll();
+      await world.during(3, () => boot.chain.mine(1));
+      world.serve("scripted", boot.chain.answer);
+      await world.during(20, () => sleep(250));
+      await boot.fullPass();
+      expect(boot.held()).toHaveLength(KEYS.length);
+      expect(boot.agent.faults.size).toBe(0);
+    },
+    20_000,
+  );
+
+  it("and goes on telling are not asked for again and again", async () => {
+    await world.node(1, { env: { SYNC_INTERVAL: "1000" } });
+    const { boot } = world;
+    const at = boot.chain.mine(1);
+    const made = { topics: [TOPIC.revoke, word(2n)], data: strings("x") };
+    let wide = 0;
+    const counting: Backend = (method, params) => {
+      const { fromBlock = "0x1", toBlock = "0x0" } = (params[0] ?? {}) as Record<string, string>;
+      if (method === "eth_getLogs" && Number(fromBlock) === 0 && Number(toBlock) > 0) wide++;
+      return world.makingUp(at, made)(boot.chain.answer)(method, params);
+    };
+    world.serve("scripted", counting);
+    boot.chain.mine(100);
+    await boot.poll();
+    world.run(auditRolling);
+    await world.during(36, () => sleep(150));
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+    // At once, ten seconds later, and then twice as late each time.
+    expect(wide).toBeLessThanOrEqual(3);
+    expect(wide).toBeGreaterThan(1);
+  }, 20_000);
 });

@@ -116,9 +116,9 @@ export class Forks {
   }
 
   /** `seconds` of polls, one each; a patrol every five. */
-  async during(seconds: number, each: (second: number) => void): Promise<void> {
+  async during(seconds: number, each: (second: number) => unknown): Promise<void> {
     for (let second = 1; second <= seconds; second++) {
-      each(second);
+      await each(second);
       if (second % 5 === 0) await this.patrol();
       this.boot.clockMs += 1_000;
       await this.boot.poll();
