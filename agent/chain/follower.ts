@@ -158,10 +158,11 @@ function mustBeNear(walk: Walk, { head, route }: Target): void {
 }
 
 /** Finds the contract's first block where no setting names it, and tells it as history without events. */
-async function* begun({ rpc, trail, options: { contract, startBlock, signal } }: Walk): AsyncGenerator<Advance> {
+async function* begun({ rpc, trail, options, follower }: Walk): AsyncGenerator<Advance> {
+  const { contract, startBlock, signal } = options;
   if (startBlock !== undefined || trail.final.number >= 0 || trail.unfinal.length > 0) return;
   const { value: head } = await rpc.ask(headOf("latest"), { signal });
-  const first = await firstBlock(rpc, contract, head.number, signal);
+  const first = await firstBlock(rpc, contract, head.number, follower.search, signal);
   if (first > 0) yield { kind: "history", to: origin(first), events: [] };
 }
 

@@ -87,8 +87,10 @@ function logsAt(cursor: JsonCursor): RawLog[] {
   cursor.takes(json.OPEN_BRACKET);
   if (cursor.takes(json.CLOSE_BRACKET)) return logs;
   const lasts = { address: last(), event: last(), blockHash: last(), transactionHash: last() };
-  do logs.push(logAt(cursor, lasts));
-  while (cursor.takes(json.COMMA));
+  do {
+    const log = logAt(cursor, lasts);
+    if (log !== undefined) logs.push(log);
+  } while (cursor.takes(json.COMMA));
   if (!cursor.takes(json.CLOSE_BRACKET)) throw new Malformed("the list of logs has no end");
   return logs;
 }
@@ -96,7 +98,8 @@ function logsAt(cursor: JsonCursor): RawLog[] {
 type Lasts = Readonly<Record<"address" | "event" | "blockHash" | "transactionHash", Last>>;
 const last = (): Last => ({ at: -1, text: "" });
 
-function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
+/** Undefined for one that a reorg has taken. */
+function logAt(cursor: JsonCursor, lasts: Lasts): RawLog | undefined {
   let address: string | undefined;
   let topics: Hash[] | undefined;
   let data: string | undefined;
@@ -104,6 +107,7 @@ function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
   let blockHash: string | undefined;
   let transactionHash: string | undefined;
   let logIndex: number | undefined;
+  let isRemoved = false;
   if (!cursor.takes(json.OPEN_BRACE)) throw new Malformed("a log is no object");
   do {
     switch (cursor.member(OF_A_LOG)) {
@@ -129,8 +133,8 @@ function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
         logIndex = must(indexIn(cursor), LOG_INDEX);
         break;
       case "removed":
-        // News of a reorg, for subscriptions; in a list of what is canonical it contradicts itself.
-        if (cursor.isNext(TRUE)) throw new Malformed("a log is marked as removed");
+        // News of a reorg, for subscriptions; in a list of what is canonical it is nothing, and the others are not.
+        isRemoved = cursor.isNext(TRUE);
         cursor.pass();
         break;
       case "":
@@ -141,6 +145,7 @@ function logAt(cursor: JsonCursor, lasts: Lasts): RawLog {
     }
   } while (cursor.takes(json.COMMA));
   if (!cursor.takes(json.CLOSE_BRACE)) throw new Malformed("a log has no end");
+  if (isRemoved) return undefined;
   return {
     address: must(address, ADDRESS) as Address,
     topics: must(topics, TOPICS),

@@ -134,13 +134,20 @@ describe("logs", () => {
     ["above the range are refused", [{ ...log, blockNumber: "0x15" }], "outside"],
     ["below the range are refused", [{ ...log, blockNumber: "0xf" }], "outside"],
     ["of a pending block are refused", [{ ...log, blockNumber: null }], "a log's block number"],
-    ["marked as removed are refused", [{ ...log, removed: true }], "removed"],
     ["of five topics are refused", [{ ...log, topics: Array(5).fill(hash("01")) }], "topics"],
     ["of a short topic are refused", [{ ...log, topics: ["0x01"] }], "a log's topic"],
     ["of half a byte are refused", [{ ...log, data: "0xabc" }], "a log's data"],
     ["of data that is no hex are refused", [{ ...log, data: "0xzz" }], "a log's data"],
     ["without an index are refused", [{ ...log, logIndex: undefined }], "a log's index"],
   ])("%s", (_, result, expected) => expect(read(range, result)).toContain(expected));
+
+  it("marked as removed are none, and the others of their list are read", () => {
+    const [gone, here] = [
+      { ...log, removed: true },
+      { ...log, logIndex: "0x4" },
+    ];
+    expect(read(range, [gone, here, gone])).toMatchObject([{ logIndex: 4 }]);
+  });
 
   it("are each read anew, however alike their neighbours are", () => {
     const other = {

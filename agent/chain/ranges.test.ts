@@ -165,6 +165,9 @@ describe("a silent cut", () => {
     [500, 3],
     [230, 1],
     [777, 2],
+    [10, 1],
+    [20, 3],
+    [50, 7],
   ])("at %d logs leaves nothing out of %d a block", async (limit, perBlock) => {
     const { ask } = provider(perBlock, cut(limit));
     expect(await read(1, 2_000, ask)).toEqual(all(1, 2_000, perBlock));

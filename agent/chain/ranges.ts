@@ -76,7 +76,8 @@ async function whole(from: number, to: number, ask: AskRange, reach: Reach): Pro
   // One block's may have come kind by kind.
   if (logs.length > most && from !== to) reach.most.set(upstream, logs.length);
   if (logs.length < most) return logs;
-  if (!isRound(logs.length) && !reach.cuts.has(logs.length)) return behind(from, to, logs, ask, reach);
+  const isCut = isRound(logs.length) || reach.cuts.has(logs.length) || (from !== to && PAGES.has(logs.length));
+  if (!isCut) return behind(from, to, logs, ask, reach);
   if (from === to) {
     const again = await ask(from, to, upstream).catch(() => undefined);
     return again === undefined ? logs : [...logs, ...again.value];
@@ -87,6 +88,9 @@ async function whole(from: number, to: number, ask: AskRange, reach: Reach): Pro
   else if (to - from + 1 === reach.size) settle(reach, Math.floor(reach.size * 0.99));
   return [...logs, ...halves];
 }
+
+/** How long a page is, where answers come in pages; one block may well have so many. */
+const PAGES: ReadonlySet<number> = new Set([10, 20, 25, 50]);
 
 /** Where the first so many logs may be all that was told, those behind them are asked for: the union of both readings. */
 async function behind(

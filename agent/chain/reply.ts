@@ -147,7 +147,8 @@ const TOO_WIDE = anyOf(
 const NOT_THERE = anyOf(
   /header not found|header for hash not found|unknown block|beyond (the )?(current )?head|not (currently )?canonical/,
   /(block|finalized|safe|resource)( \S+)?( was| is)? (not found|not available|does not exist)|(cannot|could not|can't) (be found|find)/,
-  /missing trie node|historical state|pruned|archive|ancient|state.{0,60}(not available|unavailable|missing)/,
+  /missing trie node|no state available|historical (state|rpc)|prun(ed|ing)|archive|ancient|proof window/,
+  /older than the configured|state.{0,60}(not available|unavailable|missing)/,
 );
 const NOT_KNOWN = anyOf(
   /not (supported|implemented|allowed|whitelisted)|unsupported|invalid (argument|param|block)|unknown (method|tag)/,

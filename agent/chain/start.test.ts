@@ -23,7 +23,7 @@ describe("the contract's first block", () => {
       asked++;
       return chain.answer(method, params);
     });
-    expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(deployedAt);
+    expect(await firstBlock(rpc, address as Address, chain.head, { refusals: 0 }, SIGNAL)).toBe(deployedAt);
     expect(asked).toBeLessThan(10);
   });
 
@@ -46,7 +46,7 @@ describe("the contract's first block", () => {
         () => names,
         (name) => backends[name as "one" | "two"],
       );
-      expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(10);
+      expect(await firstBlock(rpc, address as Address, chain.head, { refusals: 0 }, SIGNAL)).toBe(10);
     }
   });
 
@@ -66,7 +66,7 @@ describe("the contract's first block", () => {
     );
     const { upstreams } = rpc;
     rpc.upstreams = () => upstreams().map((one) => ({ ...one, healthy: one.name === "one" }));
-    expect(await firstBlock(rpc, address as Address, chain.head, SIGNAL)).toBe(60);
+    expect(await firstBlock(rpc, address as Address, chain.head, { refusals: 0 }, SIGNAL)).toBe(60);
     expect(asked).toBe(1);
   });
 
@@ -74,16 +74,34 @@ describe("the contract's first block", () => {
     const chain = new ScriptedChain();
     chain.mine(9);
     const nobody = `0x${"00".repeat(20)}` as Address;
-    await expect(firstBlock(over(chain.answer), nobody, 9, SIGNAL)).rejects.toMatchObject({
+    await expect(firstBlock(over(chain.answer), nobody, 9, { refusals: 0 }, SIGNAL)).rejects.toMatchObject({
       fault: { code: "chain.no-contract", contract: nobody, upstream: "one" },
     });
+  });
+
+  it("cannot be found where old state is refused in words never heard before, each time it is asked for", async () => {
+    const chain = new ScriptedChain();
+    const { address } = new ScriptedContract(chain);
+    chain.mine(50);
+    let asked = 0;
+    const young: Backend = (method, params) => {
+      const isOld = method === "eth_getCode" && Number(params[1]) < 40;
+      if (isOld) asked++;
+      return isOld ? { error: { code: -32000, message: "come back never" } } : chain.answer(method, params);
+    };
+    const search = { refusals: 0 };
+    const once = () => firstBlock(over(young), address as Address, chain.head, search, SIGNAL);
+    for (let i = 0; i < 2; i++) await expect(once()).rejects.toMatchObject({ kind: "other" });
+    await expect(once()).rejects.toMatchObject({ fault: { code: "chain.no-start-block", upstream: "one" } });
+    expect(asked).toBe(3);
   });
 
   it("cannot be found without old state, and waits out an upstream that is down", async () => {
     const chain = new ScriptedChain({ stateDepth: 10 });
     const { address } = new ScriptedContract(chain);
     chain.mine(50);
-    const ask = (backend: Backend) => firstBlock(over(backend), address as Address, chain.head, SIGNAL);
+    const ask = (backend: Backend) =>
+      firstBlock(over(backend), address as Address, chain.head, { refusals: 0 }, SIGNAL);
     await expect(ask(chain.answer)).rejects.toMatchObject({ fault: { code: "chain.no-start-block", upstream: "one" } });
     const down: Backend = () => {
       throw new Down();
@@ -101,7 +119,7 @@ describe("the contract's first block", () => {
     let asked = 0;
     const backend: Backend = (method, params) =>
       method === "eth_getCode" && asked++ === 0 ? { error: { code, message } } : chain.answer(method, params);
-    const ask = () => firstBlock(over(backend), address as Address, chain.head, SIGNAL);
+    const ask = () => firstBlock(over(backend), address as Address, chain.head, { refusals: 0 }, SIGNAL);
     await expect(ask()).rejects.toMatchObject({ name: "RpcError" });
     expect(await ask()).toBe(1);
   });

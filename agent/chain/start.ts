@@ -2,15 +2,27 @@
 import { AgentError } from "../errors.ts";
 import type { Address } from "../model.ts";
 import { code } from "./questions.ts";
-import { type Rpc, RpcError } from "./rpc.ts";
+import { type Rpc, RpcError, refusesForm } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";
+
+/** What is remembered of it between polls. */
+export interface Search {
+  /** How often old state was refused in words that say nothing. */
+  refusals: number;
+}
 
 /**
  * The first block after which the contract has code, by bisecting: some 25 questions, which need an archive node. Whoever
  * makes it later than it is hides what came before for good: where two can be asked, both must say that there is no code.
  * @throws AgentError chain.no-contract | chain.no-start-block
  */
-export async function firstBlock(rpc: Rpc, contract: Address, head: number, signal: AbortSignal): Promise<number> {
+export async function firstBlock(
+  rpc: Rpc,
+  contract: Address,
+  head: number,
+  search: Search,
+  signal: AbortSignal,
+): Promise<number> {
   const hasCode = async (number: number) => {
     try {
       const { value, upstream } = await rpc.ask(code(contract, { number }), { signal });
@@ -18,9 +30,11 @@ export async function firstBlock(rpc: Rpc, contract: Address, head: number, sign
       return { isThere, upstream };
     } catch (error) {
       // At the head even an archive may lack for a moment what another server of its provider has told.
-      const isFinal =
-        error instanceof RpcError && (error.kind === "unsupported" || (error.kind === "absent" && number < head));
-      if (!isFinal) throw error;
+      const isOld = number < head;
+      const isFinal = error instanceof RpcError && (error.kind === "unsupported" || (error.kind === "absent" && isOld));
+      // Others refuse old state in words of their own, by a status, or by nothing; a passing error does so once.
+      const isRefused = isOld && (error instanceof RpcError || refusesForm(error));
+      if (!isFinal && !(isRefused && ++search.refusals === REFUSALS)) throw error;
       const upstream = rpc.upstreams()[0]?.name ?? "none";
       throw new AgentError({ code: "chain.no-start-block", upstream }, { cause: error });
     }
@@ -50,6 +64,9 @@ export async function firstBlock(rpc: Rpc, contract: Address, head: number, sign
   }
   return first;
 }
+
+/** So many, of a poll each, are no accident. */
+const REFUSALS = 3;
 
 /** One that is silent costs this once. */
 const HASTE_MS = 4_000;

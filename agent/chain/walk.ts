@@ -8,6 +8,7 @@ import type { Heads } from "./heads.ts";
 import { newReach, type Reach } from "./reach.ts";
 import type { Rpc } from "./rpc.ts";
 import type { Second } from "./second.ts";
+import type { Search } from "./start.ts";
 
 export interface FollowOptions {
   readonly contract: Address;
@@ -61,6 +62,7 @@ export interface Follower {
   /** The log indices told of each unfinal block that had any, but for what could not be read: another upstream may have it whole. */
   readonly told: Map<number, Map<number, string>>;
   readonly second: Second;
+  readonly search: Search;
   /** The block of the last conflict that was told. */
   conflictAt: number | undefined;
 }
@@ -89,6 +91,7 @@ export function newFollower(hasBlooms = false): Follower {
     doubts: [],
     told: new Map(),
     second: { doubts: new Map(), final: undefined },
+    search: { refusals: 0 },
     conflictAt: undefined,
   };
 }
