@@ -3,9 +3,12 @@ import { resync } from "./actions.ts";
 import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
+import { headOf } from "./chain/questions.ts";
 import { AgentError } from "./errors.ts";
 import { save } from "./saving.ts";
+import { snapshot } from "./snapshot.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
+import { upTo } from "./test/forks.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
 
@@ -428,6 +431,28 @@ describe("a genesis block that is another than before", () => {
     await boot.end();
     expect(await ended).toBeUndefined();
     boot = new Boot();
+  });
+});
+
+describe("an upstream", () => {
+  it("is shown as unhealthy where its head is old beside the one that is followed", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    const top = boot.chain.head;
+    boot.upstreams.set(
+      "other",
+      upTo(boot.chain, () => top),
+    );
+    await boot.poll();
+    const startedAt = Math.floor(Date.now() / 1_000);
+    const healthy = async (seconds: number) => {
+      boot.chain.mine(1, [], startedAt + seconds);
+      await boot.agent.rpc.ask(headOf("latest"), { only: "other" });
+      await boot.poll();
+      return snapshot(boot.agent).chain.upstreams.map((one) => one.healthy);
+    };
+    expect(await healthy(5)).toEqual([true, true]);
+    expect(await healthy(20)).toEqual([true, false]);
   });
 });
 

@@ -1,5 +1,6 @@
 /** What the last pass left behind, as observation reads it: figures that are there already, never a walk over peers. */
 import type { Agent } from "./agent.ts";
+import type { UpstreamStatus } from "./chain/rpc.ts";
 import type { PeerView, Snapshot } from "./observe/health.ts";
 import { size, token } from "./registry/registry.ts";
 import { intervalMs } from "./tend.ts";
@@ -26,7 +27,7 @@ export function snapshot(agent: Agent): Snapshot {
       cursorBlock: figures.cursorBlock,
       followedSteadyMs: agent.followedMs,
       finalizedBlock: figures.finalizedBlock,
-      upstreams: agent.rpc.upstreams(),
+      upstreams: agent.rpc.upstreams().map((one) => ({ ...one, healthy: one.healthy && !isLate(agent, one) })),
       reorgs: figures.reorgs,
       reorgDepth: figures.deepestReorg,
       invalidLogs: figures.invalidLogs,
@@ -64,6 +65,13 @@ export function snapshot(agent: Agent): Snapshot {
 
 /** DESIGN section 5: three of Base's slowest stretches of blocks, and then some. */
 const HEAD_AGE_LIMIT_SECONDS = 45;
+
+/** It answers, and its head is old beside the one that is followed: of no use to anybody who prefers it. */
+function isLate({ follower }: Agent, { headTimestamp }: UpstreamStatus): boolean {
+  return headTimestamp !== undefined && (follower.figures.headTimestamp ?? 0) - headTimestamp > LATE_SECONDS;
+}
+
+const LATE_SECONDS = 15;
 
 function faults(agent: Agent): Snapshot["faults"] {
   const { self } = agent.roster;

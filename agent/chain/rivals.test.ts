@@ -25,6 +25,7 @@ function upstreams(drawing: string): () => UpstreamStatus[] {
         ...{
           headHash: isTold ? hash(head) : undefined,
           headParent: isTold ? hash(parent) : undefined,
+          headTimestamp: undefined,
           fault: undefined,
         },
       };

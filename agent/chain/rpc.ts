@@ -73,10 +73,11 @@ export interface UpstreamStatus {
   readonly latencyMs: number;
   readonly requests: number;
   readonly errors: Readonly<Record<TroubleKind, number>>;
-  /** The last head that it told: its number, its hash and its parent's. */
+  /** The last head that it told: its number, its hash and its parent's, and when it was made (seconds since the epoch). */
   readonly headBlock: number | undefined;
   readonly headHash: Hash | undefined;
   readonly headParent: Hash | undefined;
+  readonly headTimestamp: number | undefined;
   readonly inFlight: number;
   /** Why it is never asked: another chain, another genesis, or no contract. Checked again now and then. */
   readonly fault: Fault | undefined;

@@ -233,6 +233,7 @@ export function upstream(options: UpstreamOptions): Upstream {
       headBlock: head?.number,
       headHash: head?.hash,
       headParent: head?.parentHash,
+      headTimestamp: head?.timestamp,
       inFlight: door.inFlight(),
       fault,
     };

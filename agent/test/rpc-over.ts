@@ -8,7 +8,7 @@ import type { Backend } from "./scripted-chain.ts";
 /** Thrown by a backend that does not answer at all. */
 export class Down extends Error {}
 
-type Head = Pick<Block, "number" | "hash" | "parentHash">;
+type Head = Pick<Block, "number" | "hash" | "parentHash"> & Partial<Pick<Block, "timestamp">>;
 interface Told {
   readonly name: string;
   /** What it was last heard to tell, in place of what it was asked for last. */
@@ -55,6 +55,7 @@ export function rpcOver(
         ...{ name, headBlock: headBlock ?? head?.number, healthy: true, latencyMs: 1, requests: 0, inFlight: 0 },
         // What was told last, where that is the head meant.
         headHash: headBlock === undefined || headBlock === head?.number ? head?.hash : undefined,
+        headTimestamp: head?.timestamp,
         headParent: headBlock === undefined || headBlock === head?.number ? head?.parentHash : undefined,
         ...{ fault: undefined, errors: {} as never },
       })),
