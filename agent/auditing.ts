@@ -73,7 +73,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isReread = agent.isRebuilding || agent.isRebuildAsked;
   const isFrozen = isForked(agent) || isReread;
   const at = await stateBlock(agent, signal);
-  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal);
+  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, { isPatient: true });
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
   forget(agent, states, missing);
   const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);

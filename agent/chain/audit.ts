@@ -15,13 +15,11 @@ import {
   ZERO_ADDRESS,
   ZERO_HASH,
 } from "../model.ts";
-import { type Call, callAll } from "./calls.ts";
+import { type Call, callAll, type Reading } from "./calls.ts";
 import { addressIn, LIMITS, textIn, UNREADABLE, wordIn } from "./events.ts";
-import type { Choice, Rpc } from "./rpc.ts";
+import type { Rpc } from "./rpc.ts";
 
 /** `not`: by another upstream's word, for a second witness. */
-export type Reading = Pick<Choice, "not" | "only">;
-
 /** `getNodeAccess` and `ownerOf` after `block`. A token that is absent from the result was not proven either way. */
 export async function readTokens(
   rpc: Rpc,

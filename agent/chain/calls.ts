@@ -20,16 +20,20 @@ const AGGREGATE3 = "0x82ad56cb";
 const BATCH = 200;
 /** So few calls are not worth asking whether there is a Multicall3. */
 const FEW = 16;
-const AT_ONCE = 8;
+/** All that may be in flight, and what leaves room for whoever follows the chain. */
+const AT_ONCE = { hurried: 8, patient: 4 };
+
+/** `isPatient`: beside the polls, and nobody waits for it. */
+export type Reading = Pick<Choice, "not" | "only"> & { readonly isPatient?: boolean };
 
 /** In the order of `calls`; never throws but when the signal aborts. */
 export async function callAll(
   rpc: Rpc,
   calls: readonly Call[],
   block: BlockRef,
-  choice: Choice,
+  { isPatient = false, ...choice }: Choice & Reading,
 ): Promise<readonly Outcome[]> {
-  const view = viewAt(rpc, block, choice);
+  const view = { ...viewAt(rpc, block, choice), atOnce: isPatient ? AT_ONCE.patient : AT_ONCE.hurried };
   if (calls.length <= FEW || !(await view.hasCode(MULTICALL3))) return oneByOne(view, calls);
   const batches = Array.from({ length: Math.ceil(calls.length / BATCH) }, (_, i) =>
     calls.slice(i * BATCH, (i + 1) * BATCH),
@@ -38,12 +42,13 @@ export async function callAll(
 }
 
 interface View {
+  readonly atOnce: number;
   call(call: Call): Promise<Outcome>;
   hasCode(address: Address): Promise<boolean>;
 }
 
 function oneByOne(view: View, calls: readonly Call[]): Promise<Outcome[]> {
-  return parallel(calls, AT_ONCE, view.call);
+  return parallel(calls, view.atOnce, view.call);
 }
 
 /** What fails inside without a reason may have run out of the batch's gas: it counts as a revert only when asked alone. */
@@ -51,7 +56,7 @@ async function together(view: View, calls: readonly Call[]): Promise<readonly Ou
   const reply = await view.call({ to: MULTICALL3, data: aggregate(calls) });
   const results = reply?.kind === "returned" ? resultsIn(reply.data, calls.length) : undefined;
   if (results !== undefined) {
-    return parallel([...calls.entries()], AT_ONCE, async ([i, one]) => results[i] ?? view.call(one));
+    return parallel([...calls.entries()], view.atOnce, async ([i, one]) => results[i] ?? view.call(one));
   }
   if (calls.length <= FEW) return oneByOne(view, calls);
   const half = Math.ceil(calls.length / 2);
@@ -104,7 +109,7 @@ function word(number: number): string {
 }
 
 /** Pinned by hash (EIP-1898); by number where upstreams refuse hashes and still have this block there. */
-function viewAt(rpc: Rpc, block: BlockRef, choice: Choice): View {
+function viewAt(rpc: Rpc, block: BlockRef, choice: Choice): Omit<View, "atOnce"> {
   let at: Exclude<At, string> = { hash: block.hash };
   const ask = async (question: (at: At) => Question<string>): Promise<string> => {
     const asked = at;

@@ -154,6 +154,22 @@ describe("a question", () => {
     },
   );
 
+  it("has several chances of a lone upstream, whatever it fails of within", async () => {
+    const { rpc, proxies, chain } = await rig();
+    const ask = () => rpc.ask(blockByNumber(chain.head));
+    await ask();
+    proxies[0]?.misbehave(
+      { kind: "answer", outcome: refusal(-32603, "Internal error") },
+      { times: 5, method: "eth_getBlockByNumber" },
+    );
+    expect((await ask()).value.number).toBe(chain.head);
+    proxies[0]?.misbehave(
+      { kind: "answer", outcome: refusal(-32603, "Internal error") },
+      { method: "eth_getBlockByNumber" },
+    );
+    await expect(ask()).rejects.toMatchObject({ kind: "other" });
+  });
+
   it("is an error of ours when every upstream fails, and says which and how", async () => {
     const { rpc, proxies } = await rig();
     await rpc.ask(headOf("latest"));

@@ -211,7 +211,7 @@ async function failover<T>(
       } else if (error instanceof RpcError) {
         if (error.kind === "reverted" || error.kind === "limited") throw error;
         refusal = error;
-        tries.set(next, LONE_TRIES);
+        if (!isLone || error.kind !== "other" || isRange(question)) tries.set(next, LONE_TRIES);
       } else if (!(error instanceof AgentError)) throw error;
     }
   }
@@ -219,6 +219,10 @@ async function failover<T>(
   if (refusal !== undefined && (trouble === undefined || refusal.kind !== "absent")) throw refusal;
   throw new AgentError(faultOf(willing, question.method, choice, trouble));
 }
+
+/** What fails for a range may be told for a smaller one. */
+const isRange = ({ method, params }: Question<unknown>) =>
+  method === "eth_getLogs" && !Object.hasOwn(params[0] as object, "blockHash");
 
 function best(
   ready: readonly Upstream[],
