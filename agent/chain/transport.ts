@@ -155,7 +155,9 @@ async function replyIn(response: IncomingMessage, request: WireRequest, growing:
 export function refusalOf(status: number, retryAfter: string | undefined): Trouble {
   const seconds = /^[0-9]{1,9}$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
   const retryAfterMs = seconds === undefined ? undefined : Math.min(seconds * 1_000, MAX_RETRY_AFTER_MS);
-  return new Trouble(status === 429 || status === 503 ? "rate-limit" : "http-status", `HTTP ${status}`, retryAfterMs);
+  // Whoever is down for a moment says 503 as well, and is better asked again at once than less often.
+  const isRate = status === 429 || (status === 503 && seconds !== undefined);
+  return new Trouble(isRate ? "rate-limit" : "http-status", `HTTP ${status}`, retryAfterMs);
 }
 
 /** Asked by a body that grows large; it goes on when this resolves. */
