@@ -1,6 +1,6 @@
 /** One running agent: its parts, and all that changes while it runs. The corridor's files share it; no room sees it. */
 import { auditedBefore } from "./audited.ts";
-import { type Follower, newFollower } from "./chain/follower.ts";
+import { type Follower, newFollower, tipOf } from "./chain/follower.ts";
 import type { Rpc } from "./chain/rpc.ts";
 import type { Settings } from "./config.ts";
 import { type Doubt, doubtedBefore } from "./doubts.ts";
@@ -16,6 +16,7 @@ import {
   type PublicKey,
   type TokenId,
   ZERO_ADDRESS,
+  ZERO_HASH,
 } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import type { Now } from "./observe/health.ts";
@@ -24,7 +25,7 @@ import type { Log } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { NO_READINGS, type Readings } from "./observe/readings.ts";
 import type { Rules, Self } from "./registry/admission.ts";
-import type { Ledger } from "./registry/ledger.ts";
+import { type Ledger, trail } from "./registry/ledger.ts";
 import { token } from "./registry/registry.ts";
 import { type Roster, rosterOf } from "./registry/roster.ts";
 import type { Store } from "./registry/store.ts";
@@ -208,7 +209,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     audit: new Nudge(),
     doubt: new Nudge(),
     contest: new Nudge(),
-    follower: newFollower(parts.store.note(BLOOMS) === "yes"),
+    follower: followerAt(ledger, parts.store.note(BLOOMS) === "yes"),
     ledger,
     savedLedger: isLoaded ? ledger : undefined,
     savedMs: Number.NEGATIVE_INFINITY,
@@ -290,6 +291,15 @@ export function place(agent: Agent, id: TokenId, key: PublicKey): void {
 /** Nothing that was said of our own token came between. */
 export function isSameSelf(a: Self, b: Self): boolean {
   return a.kind === b.kind && (a.kind === "no-token" || b.kind === "no-token" || a.token === b.token);
+}
+
+/** It has read as far as the ledger goes, whether or not the chain can be asked. */
+function followerAt(ledger: Ledger, hasBlooms: boolean): Follower {
+  const follower = newFollower(hasBlooms);
+  if (ledger.final.hash === ZERO_HASH) return follower;
+  follower.figures.finalizedBlock = ledger.final.number;
+  follower.figures.cursorBlock = tipOf(trail(ledger)).number;
+  return follower;
 }
 
 function peersOf(lastGood: Generation | undefined): Map<PublicKey, Peer> {

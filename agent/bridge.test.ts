@@ -456,6 +456,23 @@ describe("an upstream", () => {
   });
 });
 
+describe("a restart while no chain answers", () => {
+  it("shows how far the chain was read before", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.chain.mine(30);
+    await boot.poll();
+    const { cursorBlock, finalizedBlock } = snapshot(boot.agent).chain;
+    boot.lie(() => {
+      throw new Down();
+    });
+    await boot.restart();
+    await boot.poll();
+    expect(snapshot(boot.agent).chain).toMatchObject({ cursorBlock, finalizedBlock, headBlock: undefined });
+    expect(cursorBlock).toBe(boot.chain.head);
+  });
+});
+
 describe("MAX_STALENESS", () => {
   it("takes everybody away, also whose removal was in doubt and who was never ours, and gives them back", async () => {
     boot = new Boot({ env: { MAX_STALENESS: "60" } });
