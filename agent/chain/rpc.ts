@@ -211,7 +211,7 @@ async function failover<T>(
       } else if (error instanceof RpcError) {
         if (error.kind === "reverted" || error.kind === "limited") throw error;
         refusal = error;
-        if (!isLone || error.kind !== "other" || isRange(question)) tries.set(next, LONE_TRIES);
+        if (!isLone || error.kind !== "other" || !isStep(question)) tries.set(next, LONE_TRIES);
       } else if (!(error instanceof AgentError)) throw error;
     }
   }
@@ -220,9 +220,9 @@ async function failover<T>(
   throw new AgentError(faultOf(willing, question.method, choice, trouble));
 }
 
-/** What fails for a range may be told for a smaller one. */
-const isRange = ({ method, params }: Question<unknown>) =>
-  method === "eth_getLogs" && !Object.hasOwn(params[0] as object, "blockHash");
+/** Every one of them leads to the head, and none may be missing. A range may be told in parts, and state be asked later. */
+const isStep = ({ method, params }: Question<unknown>) =>
+  method.startsWith("eth_getBlock") || (method === "eth_getLogs" && Object.hasOwn(params[0] as object, "blockHash"));
 
 function best(
   ready: readonly Upstream[],

@@ -34,7 +34,7 @@ export async function firstBlock(
       const isFinal = error instanceof RpcError && (error.kind === "unsupported" || (error.kind === "absent" && isOld));
       // Others refuse old state in words of their own, by a status, or by nothing; a passing error does so once.
       const isRefused = isOld && (error instanceof RpcError || refusesForm(error));
-      if (!isFinal && !(isRefused && ++search.refusals === REFUSALS)) throw error;
+      if (!isFinal && !(isRefused && ++search.refusals >= REFUSALS)) throw error;
       const upstream = rpc.upstreams()[0]?.name ?? "none";
       throw new AgentError({ code: "chain.no-start-block", upstream }, { cause: error });
     }
