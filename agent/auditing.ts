@@ -77,7 +77,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
   forget(agent, states, missing);
   const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
-  if (withheld > 0) readAgain(agent, withheld);
+  if (withheld > 0 && agent.rpc.upstreams().length === 1) readAgain(agent, withheld);
   const fewer = (read: States) => differences(ledger.registry, read, tip, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));

@@ -456,6 +456,25 @@ describe("an upstream", () => {
   });
 });
 
+describe("a history that is read again", () => {
+  it("interrupts nobody whose key the contract has to be asked for", async () => {
+    boot = new Boot({ style: "plain" });
+    const [a = 0n] = boot.grant(A, B);
+    boot.contract.updateKey(a, C);
+    boot.contract.mine();
+    boot.chain.mine(100);
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(B, C)).toEqual([true, true]);
+    boot.agent.isRebuildAsked = true;
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.agent.isRebuilding).toBe(false);
+    expect(boot.holds(B, C)).toEqual([true, true]);
+    expect(boot.device.gone).toEqual(new Map());
+  });
+});
+
 describe("a restart while no chain answers", () => {
   it("shows how far the chain was read before", async () => {
     boot = new Boot();

@@ -135,9 +135,9 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   agent.hasArrived = agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
   agent.stoodAtHead = agent.isSettled = !isHalfTold(agent);
-  if (rebuilt.size > 0) await settle(agent, rebuilt);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
+  if (rebuilt.size > 0) await settle(agent, rebuilt.difference(announced));
   await settle(agent, judge(agent).difference(announced), seenMs);
   const unanswered = await readAnnouncedKeys(agent, [...announced], signal);
   if (announced.size > 0) await settle(agent, judge(agent).union(announced), seenMs);
