@@ -456,8 +456,8 @@ describe("an upstream", () => {
   });
 });
 
-describe("a history that is read again", () => {
-  it("interrupts nobody whose key the contract has to be asked for", async () => {
+describe("a history that is read again on a contract that names no token", () => {
+  it("interrupts nobody whose key has to be asked for", async () => {
     boot = new Boot({ style: "plain" });
     const [a = 0n] = boot.grant(A, B);
     boot.contract.updateKey(a, C);
