@@ -146,7 +146,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   freshen(agent);
   // Ready with everybody on the device, not before somebody has vouched for them; who comes meanwhile is not waited for.
   if (!agent.isCaughtUp && agent.isSettled && !isPressing(agent, agent.arrivedMs)) caughtUp(agent);
-  // What is final when it is read is read once, from one upstream.
+  // What is final when it is read is read from one upstream; the state shows sooner than a second telling what it left out.
   if (hasReadHistory) agent.audit.nudge();
   if (hasReadHistory || isNews(agent)) await save(agent);
   if (unanswered !== undefined) throw unanswered;

@@ -19,6 +19,7 @@ import { Forks, KEYS, upTo } from "./test/forks.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, type ChainOptions, ScriptedChain } from "./test/scripted-chain.ts";
 import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
+import type { Way } from "./test/ways.ts";
 import { disputed } from "./unvouched.ts";
 import { vouchAdditions, vouchSoon } from "./vouching.ts";
 
@@ -34,7 +35,6 @@ function follow(chain: ScriptedChain, answer = chain.answer): void {
 
 const third = () => world.boot.upstreams.set("third", world.boot.chain.answer);
 
-type Way = (truth: Backend) => Backend;
 const refusing =
   (refused: string, error: object = { code: -32601, message: "method not found" }): Way =>
   (truth) =>

@@ -72,9 +72,8 @@ async function readingOf(
   ]);
   const last =
     place?.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
-  const isKnown = (id: TokenId) => last !== undefined && takesAway(last.registry, id, placed.get(id));
-  const left = ids.filter((id) => !told.has(id) && isKnown(id));
-  if (last === undefined || left.length === 0) return { name, states: told, place };
+  if (last === undefined) return { name, states: told, place };
+  const left = ids.filter((id) => !told.has(id) && takesAway(last.registry, id, placed.get(id)));
   const more = await readTokens(rpc, settings.contract, left, last.block, signal, { only: name });
   return { name, states: new Map([...told, ...more]), place };
 }

@@ -19,7 +19,6 @@ import { type Call, callAll, type Reading } from "./calls.ts";
 import { addressIn, LIMITS, textIn, UNREADABLE, wordIn } from "./events.ts";
 import type { Rpc } from "./rpc.ts";
 
-/** `not`: by another upstream's word, for a second witness. */
 /** `getNodeAccess` and `ownerOf` after `block`. A token that is absent from the result was not proven either way. */
 export async function readTokens(
   rpc: Rpc,

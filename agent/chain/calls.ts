@@ -23,7 +23,7 @@ const FEW = 16;
 /** All that may be in flight, and what leaves room for whoever follows the chain. */
 const AT_ONCE = { hurried: 8, patient: 4 };
 
-/** `isPatient`: beside the polls, and nobody waits for it. */
+/** `not`: by another upstream's word, for a second witness. `isPatient`: beside the polls, and nobody waits for it. */
 export type Reading = Pick<Choice, "not" | "only"> & { readonly isPatient?: boolean };
 
 /** In the order of `calls`; never throws but when the signal aborts. */

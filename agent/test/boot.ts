@@ -149,7 +149,7 @@ export class Boot {
     const { over } = this.#options;
     if ("mistakes" in parsed) throw new Error("the test's settings are wrong");
     const settings = { ...parsed.settings, contract: (over?.contract ?? this.contract.address) as Address };
-    const { chainId, contract, overlayIpv4 } = settings;
+    const { chainId, contract, overlayIpv4, maxTokensPerOwner, maxPeers } = settings;
     const ipv6Prefix = overlayPrefix(chainId, contract);
     const overlay: Cidr[] = [overlayIpv4, ipv6Prefix];
     const { store, ledger } = openStore(join(this.#directory, "ledger.sqlite"), { chainId, contract });
@@ -160,12 +160,7 @@ export class Boot {
       rpc: over?.rpc() ?? rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),
       rules: {
         ...{ nodeId: "node-a", ownKey: NODE_KEY.publicKey, confirmations: settings.grantConfirmations },
-        ...{
-          maxTokensPerOwner: settings.maxTokensPerOwner,
-          maxPeers: settings.maxPeers,
-          gateways: new Set<string>(),
-          peerEndpoints: new Map(),
-        },
+        ...{ maxTokensPerOwner, maxPeers, gateways: new Set<string>(), peerEndpoints: new Map() },
         addresses: addressPlan({ ipv6Prefix, overlayIpv4 }, { ipv6: true }),
       },
       files: openFiles({ interfaceName: "wg0", configDir: join(this.#directory, "config"), maxBackups: 3 }),
