@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { auditAll, auditRolling } from "./auditing.ts";
 import { followChain } from "./bridge.ts";
@@ -211,6 +212,22 @@ describe("an audit", () => {
     });
     expect(boot.holds(keyOf(8))).toEqual([true]);
     await stop(loop);
+  });
+
+  it("leaves half of what may be in flight to whoever follows the chain", async () => {
+    boot = new Boot();
+    boot.grant(...Array.from({ length: 30 }, (_, i) => keyOf(100 + i)));
+    await boot.poll();
+    let [inFlight, most] = [0, 0];
+    boot.lie(async (method, params, truth) => {
+      if (method !== "eth_call") return truth(method, params);
+      most = Math.max(most, ++inFlight);
+      await sleep(1);
+      inFlight--;
+      return truth(method, params);
+    });
+    await auditAll(boot.agent, boot.signal);
+    expect(most).toBe(4);
   });
 
   it("finds a grant and a revoke that no upstream ever tells of", async () => {
