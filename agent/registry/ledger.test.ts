@@ -166,11 +166,45 @@ describe("the ledger", () => {
       "1 | 2",
     ],
     [
-      "drops what a read of a block said, with the block",
-      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3:", "observe 3: read 1 l", "rewind 2"],
+      "drops what a read of a block said, with the block, where its token was touched in between",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3: transfer 1 B", "observe 3: read 1 l", "rewind 2"],
       "1 A k?",
       "1 A k",
       "1 | 2",
+    ],
+    [
+      "drops it with another announcement of the owner",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3: announce A m", "observe 3: read 1 m", "rewind 2"],
+      "1 A k?",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
+      "drops it with what nobody can decode",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3: invalid", "observe 3: read 1 l", "rewind 2"],
+      "1 A k?",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
+      "keeps what was read after a dropped block that had nothing to do with the token",
+      [
+        "history 1: grant 1 A k; grant 2 B x",
+        "extend 2: announce A l",
+        "extend 3: revoke 2",
+        "observe 3: read 1 l",
+        "rewind 2",
+      ],
+      "1 A l, 2 B x",
+      "1 A k, 2 B x",
+      "1 | 2",
+    ],
+    [
+      "keeps it where the announcement is final",
+      ["history 1: grant 1 A k; announce A l", "extend 3:", "observe 3: read 1 l", "extend 4: key 1 m", "rewind 2"],
+      "1 A l",
+      "1 A l",
+      "1 |",
     ],
     [
       "folds later blocks on what a read of an earlier one said",
@@ -285,7 +319,10 @@ describe("whatever happens to the chain", () => {
             step = advance(ledger, { kind: "extend", block, events: made.events });
           } else if (each.kind === "rewind") {
             const number = Math.max(final, head - each.depth);
+            const dropped = canonical.filter(({ block }) => block.number > number).flatMap(inOrder);
             canonical = canonical.filter(({ block }) => block.number <= number);
+            const { registry } = foldAll(emptyRegistry(), canonical.flatMap(inOrder));
+            canonical.at(-1)?.events.push(...dropped.filter((event, i) => holds(event, dropped.slice(0, i), registry)));
             fork++;
             step = advance(ledger, { kind: "rewind", to: { number, hash: ZERO_HASH } });
           } else if (each.kind === "finalise") {
@@ -315,12 +352,7 @@ describe("whatever happens to the chain", () => {
           }
           for (const tokenId of before.keys()) expect(step.touched).toContain(tokenId);
           const straight = (list: typeof canonical) =>
-            lookedAt(
-              foldAll(
-                emptyRegistry(),
-                list.flatMap(({ events }) => events.toSorted((a, b) => comparePositions(a.at, b.at))),
-              ).registry,
-            );
+            lookedAt(foldAll(emptyRegistry(), list.flatMap(inOrder)).registry);
           expect(lookedAt(ledger.registry)).toBe(straight(canonical));
           expect(lookedAt(ledger.settled)).toBe(straight(canonical.slice(0, settledCount)));
         }
@@ -329,6 +361,18 @@ describe("whatever happens to the chain", () => {
     );
   });
 });
+
+const inOrder = ({ events }: { events: readonly AccessEvent[] }) =>
+  events.toSorted((a, b) => comparePositions(a.at, b.at));
+
+/** Whether a read that a reorg drops is of a key that still waits, and of a token that nothing before it touched. */
+function holds(event: AccessEvent, before: readonly AccessEvent[], registry: Ledger["registry"]): boolean {
+  const waiting = event.kind === "key-read" ? token(registry, event.tokenId) : undefined;
+  if (waiting?.unreadSince === undefined || !waiting.active) return false;
+  const touches = (other: AccessEvent) =>
+    "tokenId" in other ? other.tokenId === waiting.id : "owner" in other && other.owner === waiting.owner;
+  return !before.some(touches);
+}
 
 const inText = (_: string, value: unknown) => (typeof value === "bigint" ? String(value) : value);
 const lookedAt = ({ maps }: Ledger["registry"]) =>

@@ -2,7 +2,15 @@
  * The chain as we have seen it: the registry at the last final block, and for each unfinal block its events and the
  * registry after it. A reorg drops blocks and a late log folds them again, so no event needs an inverse.
  */
-import { type AccessEvent, type Advance, type BlockRef, comparePositions, type TokenId, type Trail } from "../model.ts";
+import {
+  type AccessEvent,
+  type Advance,
+  AFTER_LOGS,
+  type BlockRef,
+  comparePositions,
+  type TokenId,
+  type Trail,
+} from "../model.ts";
 import { foldAll } from "./fold.ts";
 import { emptyRegistry, type Registry, unreadIds } from "./registry.ts";
 
@@ -51,8 +59,10 @@ export function advance(ledger: Ledger, step: Advance): Advanced {
     case "rewind": {
       const kept = countUpTo(ledger, step.to);
       const unfinal = ledger.unfinal.slice(0, kept);
-      const touched = union(ledger.unfinal.slice(kept).map((dropped) => dropped.touched));
-      return { ledger: { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled }, touched };
+      const dropped = ledger.unfinal.slice(kept);
+      const rest = { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled };
+      const again = inserted(rest, readsThatHold(rest, dropped), () => kept - 1);
+      return { ledger: again.ledger, touched: union([...dropped.map(({ touched }) => touched), again.touched]) };
     }
     case "finalise": {
       const told = inserted(ledger, step.missed, (event) => placeOf(ledger, step.to, event));
@@ -72,6 +82,26 @@ export function observe(ledger: Ledger, reads: readonly AccessEvent[]): Advanced
   const places = new Map(ledger.unfinal.map(({ block }, index): [string, number] => [block.hash, index]));
   places.set(ledger.final.hash, SETTLED);
   return inserted(ledger, reads, ({ blockHash }) => places.get(blockHash));
+}
+
+/**
+ * What was read of a key after a dropped block holds after the newest that stays, where nothing in between has to do with
+ * its token: a reorg that leaves the announcement alone takes nobody's peer until the contract answers once more.
+ */
+function readsThatHold({ registry, unfinal, final }: Ledger, dropped: readonly Unfinal[]): AccessEvent[] {
+  const open = new Map(unreadIds(registry).map((id) => [id, registry.maps.records.get(id)?.owner]));
+  const { number, hash } = unfinal.at(-1)?.block ?? final;
+  const reads: AccessEvent[] = [];
+  for (const event of dropped.flatMap(({ events }) => events)) {
+    // Whatever an unreadable one meant, the contract may have taken it.
+    if (open.size === 0 || event.kind === "invalid") break;
+    if (event.kind === "owner-key-update") {
+      for (const [id, owner] of open) if (owner === event.owner) open.delete(id);
+    } else if (open.delete(event.tokenId) && event.kind === "key-read") {
+      reads.push({ ...event, at: { block: number, logIndex: AFTER_LOGS }, blockHash: hash });
+    }
+  }
+  return reads;
 }
 
 /** What the chain room needs to go on. */
