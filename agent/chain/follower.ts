@@ -78,12 +78,13 @@ async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Rea
   const { tipFrom, head } = follower.heads;
   const target = await newHead(rpc, trail, follower.heads, options, unread);
   seen(walk);
-  if (target === undefined) return undefined;
+  if (target === undefined || target.upstream === unread) return undefined;
+  const hasOther = unread === undefined && hasWitness(rpc, target.upstream);
   try {
-    return yield* reached(walk, target);
+    return yield* reached(walk, target, hasOther);
   } catch (error) {
     options.signal.throwIfAborted();
-    if (unread !== undefined || !isRefusal(error) || !hasWitness(rpc, target.upstream)) throw error;
+    if (!hasOther || !(isRefusal(error) || isLate(error))) throw error;
     if (walk.trail === trail) Object.assign(follower.heads, { tipFrom, head });
     const other = yield* onward(walk, target.upstream);
     rpc.suspect(target.upstream);
@@ -92,19 +93,29 @@ async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Rea
 }
 
 const isRefusal = (error: unknown) => error instanceof RpcError || error instanceof AgentError;
+const isLate = (error: unknown) => error instanceof DOMException && error.name === "TimeoutError";
 
-async function* reached(walk: Walk, target: Target): AsyncGenerator<Advance, Reached | undefined> {
-  const { habits } = walk.follower;
+async function* reached(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance, Reached | undefined> {
   if (!isFar(walk.trail, target)) {
-    yield* extended(walk, withBlooms(target, habits));
+    yield* led(walk, target, hasOther);
     return target;
   }
   const final = yield* settled(walk, target);
   const left = since(target, walk.trail);
   if (left === undefined) return undefined;
-  yield* extended(walk, withBlooms(left, habits));
+  yield* led(walk, left, hasOther);
   return { ...left, final };
 }
+
+/** Told block by block, each as late as it may, a fork could hold up a revoke for minutes: another upstream is asked sooner. */
+function led(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance> {
+  const { options, follower } = walk;
+  const { signal } = options;
+  const haste = hasOther ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
+  return extended(walk, withBlooms(target, follower.habits), haste);
+}
+
+const HASTE_MS = 4_000;
 
 /** Whether blocks may have become final that we have not seen at all. */
 function isFar({ unfinal }: Trail, { head, route }: Target): boolean {

@@ -12,18 +12,18 @@ import { isDamaged, logsAtTip, objectionTo } from "./tip.ts";
 import { tipOf, type Walk } from "./walk.ts";
 
 /** So few new blocks are asked for one by one, pinned by hash; more of them by range, and checked. */
-const PINNED = 16;
+const PINNED = 4;
 const AT_ONCE = 8;
 /** Far below the head, headers of blocks without events are read this sparsely. */
 const EVERY = 32;
 
 type Extend = Extract<Advance, { kind: "extend" }>;
 
-/** Back to the last block in common, if need be, and on to the head. */
-export async function* extended(walk: Walk, target: Target): AsyncGenerator<Advance> {
+/** Back to the last block in common, if need be, and on to the head. @throws the signal's reason when it aborts */
+export async function* extended(walk: Walk, target: Target, signal: AbortSignal): AsyncGenerator<Advance> {
   const { from } = target.route;
   const isPinned = target.head.number - from.number <= PINNED;
-  const steps = isPinned ? pinned(walk, target) : byRange(walk, target);
+  const steps = isPinned ? pinned(walk, target, signal) : byRange(walk, target, signal);
   if (tipOf(walk.trail).number === from.number) {
     for await (const step of steps) yield doubted(walk, target, step, isPinned);
     return;
@@ -48,18 +48,17 @@ function doubted(walk: Walk, { head, upstream: from }: Target, step: Extend, isF
   return step;
 }
 
-async function* pinned(walk: Walk, { upstream, route }: Target): AsyncGenerator<Extend> {
-  const { rpc, contract, options, follower } = walk;
+async function* pinned(walk: Walk, { upstream, route }: Target, signal: AbortSignal): AsyncGenerator<Extend> {
+  const { rpc, contract, follower } = walk;
   const blocks = route.run.filter(({ number }) => number > route.from.number);
   const found = await parallel(blocks, AT_ONCE, (block) =>
-    logsAtTip(rpc, contract, block, upstream, follower.habits, options.signal),
+    logsAtTip(rpc, contract, block, upstream, follower.habits, signal),
   );
   for (const [i, block] of blocks.entries()) yield extend(block, found[i] ?? []);
 }
 
-async function* byRange(walk: Walk, { head, upstream, route }: Target): AsyncGenerator<Extend> {
-  const { rpc, contract, options, follower } = walk;
-  const { signal } = options;
+async function* byRange(walk: Walk, { head, upstream, route }: Target, signal: AbortSignal): AsyncGenerator<Extend> {
+  const { rpc, contract, follower } = walk;
   const headers = headersOf(rpc, upstream, signal);
   const ask = rangeAsker(rpc, contract, upstream, signal);
   const lowest = route.run[0]?.number ?? head.number;
