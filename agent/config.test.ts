@@ -70,6 +70,16 @@ describe("the environment", () => {
   });
 });
 
+describe("the address to listen on", () => {
+  it.each([
+    ["::1", "::1"],
+    ["[::1]", "::1"],
+    ["Node-A.example", "node-a.example"],
+  ])("%s is %s", (HEALTH_CHECK_HOST, expected) => {
+    expect(settings({ ...LEAST, HEALTH_CHECK_HOST }).httpHost).toBe(expected);
+  });
+});
+
 describe("a mistake is found", () => {
   it.each<[string, Record<string, string>, string[]]>([
     ["an unknown network", { NETWORK: "mainnet" }, ["NETWORK"]],

@@ -118,6 +118,8 @@ const rpcUrl = (item: string): URL | undefined => {
 const origin = (item: string) =>
   URL.canParse(item) && new URL(item).origin === item && /^https?:/.test(item) ? item : undefined;
 const hostName = (item: string) => (/^[A-Za-z0-9.:[\]-]{1,255}$/.test(item) ? item.toLowerCase() : undefined);
+/** As in a URL, too. */
+const listenHost = (item: string) => hostName(item)?.replace(/^\[(.*)\]$/, "$1");
 const overlay = (value: string): Cidr | undefined => {
   const cidr = parseCidr(value);
   if (cidr === undefined) return undefined;
@@ -149,7 +151,7 @@ const SCHEMA = z.object({
   POLL_INTERVAL: integer(50, 600_000, "milliseconds").default(1_000),
   GRANT_CONFIRMATIONS: integer(1, 10_000).default(1),
   LOG_LEVEL: choice("fatal", "error", "warn", "info", "debug", "trace").default("info"),
-  HEALTH_CHECK_HOST: parsedBy(hostName, "an address or host name to listen on").default("127.0.0.1"),
+  HEALTH_CHECK_HOST: parsedBy(listenHost, "an address or host name to listen on").default("127.0.0.1"),
   HEALTH_CHECK_PORT: integer(1, 65_535).default(8080),
   PROXY_PORT: integer(1, 65_535).default(5001),
   ADMIN_TOKEN: text(/^[!-~]{1,256}$/, "1 to 256 printable characters without spaces (use 16 or more)")

@@ -107,13 +107,13 @@ export function describe(fault: Fault): string {
     case "store.corrupt":
       return `${fault.path} cannot be used (${fault.problem}): it is set aside and the chain is read again; nobody is cut meanwhile`;
     case "store.unsaved":
-      return `${fault.path} cannot be written (${fault.problem}): free space or remount it; access still follows the chain`;
+      return `${fault.path} cannot be written (${fault.problem}): free space, remount it or clear its way; access still follows the chain`;
     case "key.unreadable":
       return `the private key in ${fault.path} cannot be used (${fault.problem}): restore it from a backup; it is never replaced`;
     case "key.interface-differs":
       return `${fault.interface} runs with another private key than the one configured: it is never swapped; set the right key, or remove the interface first`;
     case "key.lost":
-      return `there is no private key in ${fault.path} although ${fault.evidence} exists: restore the key, or remove that on purpose; none is made over it`;
+      return `there is no private key in ${fault.path} although ${fault.evidence} exists: restore the key, or remove that on purpose, or choose another WG_INTERFACE where it is not this node's; none is made over it`;
     case "device.missing-privilege":
       return `missing ${fault.need}: ${fault.mend}`;
     case "device.foreign":
@@ -133,7 +133,7 @@ export function describe(fault: Fault): string {
     case "device.changing":
       return `${fault.pending} change(s) wait for the device`;
     case "config.unwritten":
-      return `${fault.path} cannot be written (${fault.problem}): free space or remount it; the device itself is right`;
+      return `${fault.path} cannot be written (${fault.problem}): free space, remount it or clear its way; the device itself is right`;
     case "config.no-generation":
       return `there is no generation ${fault.generation}: dstack-vpn backup list shows those that there are`;
     case "config.held":

@@ -36,7 +36,8 @@ import { fullPass, tendDevice } from "./tend.ts";
 import { vouchAdditions } from "./vouching.ts";
 import { openDevice } from "./wireguard/device.ts";
 import { createEndpoints } from "./wireguard/endpoints.ts";
-import { loadPrivateKey, openFiles } from "./wireguard/files.ts";
+import { openFiles } from "./wireguard/files.ts";
+import { loadPrivateKey } from "./wireguard/private-key.ts";
 import { lookUp } from "./wireguard/resolver.ts";
 
 /** `EX_CONFIG` of sysexits.h: starting again changes nothing until somebody mends what the log names. */

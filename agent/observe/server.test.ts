@@ -555,7 +555,8 @@ describe("serve", () => {
   });
 
   it("names a host that cannot be listened on", async () => {
-    const fault = { code: "config.invalid", setting: "HEALTH_CHECK_HOST" };
+    const problem = "cannot be listened on (EADDRNOTAVAIL): give an address of this host";
+    const fault = { code: "config.invalid", setting: "HEALTH_CHECK_HOST", problem };
     await expect(node({ host: "192.0.2.1" })).rejects.toMatchObject({ fault });
   });
 

@@ -178,7 +178,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
           : ({
               code: "config.invalid",
               setting: "HEALTH_CHECK_HOST",
-              problem: `cannot be listened on (${error.code})`,
+              problem: `cannot be listened on (${error.code}): give an address of this host`,
             } as const);
       reject(new AgentError(fault, { cause: error }));
     });

@@ -38,7 +38,7 @@ const BUILTINS: Readonly<Record<string, RegExp>> = {
   cluster: /^$/,
   dgram: /^$/,
   dns: /^wireguard\/resolver\.ts$/,
-  fs: /^(config|main|registry\/(store|file|copy)|wireguard\/(files|host)|observe\/(output|process)|cli\/.*)\.ts$/,
+  fs: /^(config|main|registry\/(store|file|copy)|wireguard\/(files|disk|private-key|host)|observe\/(output|process)|cli\/.*)\.ts$/,
   http: /^(chain\/transport|observe\/server|cli\/.*)\.ts$/,
   https: /^(chain\/transport|cli\/.*)\.ts$/,
   net: /^(chain\/transport|observe\/server)\.ts$/,

@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { AgentError } from "../errors.ts";
 import { type Cidr, type Peer, PrivateKey } from "../model.ts";
 import type { Conf } from "../wireguard/conf.ts";
-import { type Files, loadPrivateKey, openFiles } from "../wireguard/files.ts";
+import { type Files, openFiles } from "../wireguard/files.ts";
+import { loadPrivateKey } from "../wireguard/private-key.ts";
 import { run } from "./lab/command.ts";
 import { cidr, keyOf, peersOf } from "./peers.ts";
 

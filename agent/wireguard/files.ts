@@ -1,15 +1,15 @@
 /**
- * The door to files: `wg0.conf` and its backups, and the private key.
+ * The door to `wg0.conf` and its backups.
  * Whatever is on disk may have been cut, edited or replaced by somebody: it is read whole and checked, or not used.
  */
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { access, copyFile, link, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { copyFile, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
-import { type Peer, PrivateKey } from "../model.ts";
+import type { Peer } from "../model.ts";
 import { type Backup, backupName, kept, parseBackupName } from "./backups.ts";
 import { type Conf, confReader, renderConf } from "./conf.ts";
+import { codeOf, create, flush, makeDirectory, problemOf, READABLE, TEMPORARY } from "./disk.ts";
 
 export interface Generation {
   readonly conf: Conf;
@@ -80,6 +80,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
 
   async function write(conf: Conf, peers: Iterable<Peer>): Promise<void> {
     const draft = draftIn(configDir);
+    let at = path;
     try {
       await makeDirectory(configDir);
       await create(draft, renderConf(conf, peers));
@@ -88,11 +89,12 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
       await replace(draft, path);
       seen = await fingerprint(path);
       // Second, so that no number is ever given twice: it goes on from the one in wg0.conf.
+      at = backupDir;
       await backUp(conf);
       await thin().catch(() => {});
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
-      throw new AgentError({ code: "config.unwritten", path, problem: problemOf(cause) }, { cause });
+      throw new AgentError({ code: "config.unwritten", path: at, problem: problemOf(cause) }, { cause });
     }
   }
 
@@ -144,80 +146,8 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
   };
 }
 
-/**
- * The node's key, made once. @param evidence names what shows that there was a key before, and makes a lost one an error
- * @throws AgentError key.unreadable | key.lost
- */
-export async function loadPrivateKey(path: string, evidence: () => Promise<string | undefined>): Promise<PrivateKey> {
-  // Not blocking, for a pipe would wait for its writer.
-  const text = await readFile(path, { encoding: "latin1", flag: READABLE })
-    .catch(absentIs<string | undefined>(undefined))
-    .catch(unreadable(path));
-  if (text !== undefined) {
-    const key = PrivateKey.parse(text);
-    const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
-    if (key === undefined) throw new AgentError({ code: "key.unreadable", path, problem });
-    await sweep(dirname(path), `${basename(path)}.`).catch(() => {});
-    return key;
-  }
-  const known = await evidence();
-  if (known !== undefined) throw new AgentError({ code: "key.lost", path, evidence: known });
-  const draft = `${path}.${randomBytes(4).toString("hex")}${TEMPORARY}`;
-  try {
-    await makeDirectory(dirname(path));
-    await create(draft, [`${PrivateKey.generate().reveal()}\n`]);
-    // Unlike a rename, a link never replaces a key that somebody else has just made.
-    await link(draft, path).catch((error: unknown) => {
-      if (codeOf(error) !== "EEXIST") throw error;
-    });
-    await flush(dirname(path));
-  } catch (cause) {
-    unreadable(path)(cause);
-  } finally {
-    await rm(draft, { force: true }).catch(() => {});
-  }
-  return loadPrivateKey(path, evidence);
-}
-
-const TEMPORARY = ".tmp";
-const READABLE = constants.O_RDONLY | constants.O_NONBLOCK;
 /** A file of 65,536 peers has 12 MB. */
 const MAX_BYTES = 64 * 1024 * 1024;
-
-/** With those above it. Not by `recursive`, with which Node never comes back from a place like /proc, where none can be made. */
-async function makeDirectory(path: string): Promise<void> {
-  if (await isThere(path)) return;
-  await makeDirectory(dirname(path));
-  await mkdir(path, { mode: 0o700 }).catch(async (error: unknown) => {
-    // Somebody else was faster.
-    if (!(await isThere(path))) throw error;
-  });
-}
-
-const isThere = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
-
-/** Takes away the drafts that a crash left. */
-async function sweep(directory: string, prefix: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (name.startsWith(prefix) && name.endsWith(TEMPORARY)) await rm(join(directory, name), { force: true });
-  }
-}
-
-/** A new file, mode 0600, on the disk before this returns. */
-async function create(path: string, pieces: Iterable<string>): Promise<void> {
-  await rm(path, { force: true });
-  const file = await open(path, "wx", 0o600);
-  try {
-    for (const piece of pieces) await file.writeFile(piece, "latin1");
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
 
 /** A symbolic link at `path` is replaced and never followed: where it points is nothing of ours. */
 async function replace(draft: string, path: string): Promise<void> {
@@ -249,11 +179,6 @@ async function overwrite(path: string, from: string): Promise<void> {
   }
 }
 
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  await handle.sync().finally(() => handle.close());
-}
-
 async function usable(path: string): Promise<Generation | undefined> {
   const peers: Peer[] = [];
   return parse(path, (peer) => peers.push(peer)).then(
@@ -283,20 +208,3 @@ async function fingerprint(path: string): Promise<string | undefined> {
   const stat = await lstat(path).catch(() => undefined);
   return stat && [stat.ino, stat.size, stat.mtimeMs, stat.mode].join(" ");
 }
-
-const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code;
-/** The system's word for it, or ours about what was read back; never what stands in a file. */
-const problemOf = (error: unknown) => codeOf(error) ?? (error instanceof Error ? error.message : "unknown error");
-
-const absentIs =
-  <T>(value: T) =>
-  (error: unknown): T => {
-    if (codeOf(error) === "ENOENT") return value;
-    throw error;
-  };
-
-const unreadable =
-  (path: string) =>
-  (cause: unknown): never => {
-    throw new AgentError({ code: "key.unreadable", path, problem: problemOf(cause) }, { cause });
-  };
