@@ -176,6 +176,7 @@ bring_up() {
     for node in "${nodes[@]}"; do up "$of" "$node" || return 1; done
   fi
   write_targets
+  free_web
   up "$of" "${rest[@]}" || return 1
   # Of an earlier deployment.
   for node in $(docker ps -a --filter "label=com.docker.compose.project=$PROJECT" --format '{{.Label "com.docker.compose.service"}}'); do
@@ -183,6 +184,14 @@ bring_up() {
     docker rm -f "$(container "$node")" >/dev/null
     say "  $node is deployed no longer, and removed"
   done
+}
+
+# The page lives in node-b's network namespace. That this is another container's by now, compose does not see.
+free_web() {
+  local web
+  web=$(container web)
+  [ -n "$web" ] || return 0
+  [[ $(docker inspect -f '{{.HostConfig.NetworkMode}}' "$web") == "container:$(container node-b)"* ]] || docker rm -f "$web" >/dev/null
 }
 
 # up <deployment> <service>...: starts them, replacing what differs, and waits.

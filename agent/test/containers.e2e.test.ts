@@ -164,10 +164,12 @@ describe("the deployment", () => {
   const container = async (service: string) =>
     (
       await docker(
-        ...["ps", "-aq", "--filter", `label=com.docker.compose.project=${PROJECT}`],
+        ...["ps", "-aq", "--no-trunc", "--filter", `label=com.docker.compose.project=${PROJECT}`],
         ...["--filter", `label=com.docker.compose.service=${service}`],
       )
     ).trim();
+  const home = async (service: string) =>
+    (await docker("inspect", "-f", "{{.HostConfig.NetworkMode}}", await container(service))).trim();
   const exec = async (service: string, ...command: string[]) => docker("exec", await container(service), ...command);
   const transact = async (method: string, ...args: unknown[]) => {
     const rpc = async (name: string, params: unknown[]) => {
@@ -284,9 +286,10 @@ describe("the deployment", () => {
     await deploy("restart", "node-b");
     const { publicKey, addresses } = await face();
     expect({ publicKey, addresses }).toEqual({ publicKey: before.publicKey, addresses: before.addresses });
-    await docker("rm", "-f", await container("web"), await container("node-b"));
+    await docker("rm", "-f", await container("node-b"));
     await deploy("deploy", "--devnet", "--yes");
     expect(await publicKeyOf("node-b")).toBe(before.publicKey);
+    expect(await home("web")).toBe(`container:${await container("node-b")}`);
     await until("the tunnel", 20_000, () =>
       exec("node-a", "ping", "-n", "-c", "1", "-W", "1", "10.213.0.2").then(
         () => true,
@@ -294,6 +297,16 @@ describe("the deployment", () => {
       ),
     );
   }, 200_000);
+
+  it("other settings make every node anew, and the page with the one that it lives in", async () => {
+    const before = [await container("node-a"), await container("node-b")];
+    expect(await deploy("deploy", "--devnet", "--yes", { MTU: "1380" })).toMatch(/web +healthy/);
+    const after = [await container("node-a"), await container("node-b")];
+    expect(after.filter((id) => before.includes(id))).toEqual([]);
+    expect(await home("web")).toBe(`container:${after[1]}`);
+    expect(await exec("node-b", "entrypoint", "cat", "/sys/class/net/wg0/mtu")).toBe("1380\n");
+    expect(await deploy("rollback")).toMatch(/web +healthy/);
+  }, 300_000);
 
   it("the dashboard leads to the nodes by its own server", async () => {
     const status = async (path: string, host = "localhost:8082") =>

@@ -58,6 +58,13 @@ describe.skipIf(!canDeploy)("deploy", () => {
     expect(await deployDocker("deploy")).toContain("nothing has changed");
   });
 
+  it("names the settings that have no say in containers", async () => {
+    expect(await deployDocker("deploy --dry-run", { LISTEN_PORT: "51999", STATE_DIR: "/srv/vpn" })).toMatch(
+      /note: not used here, .*: LISTEN_PORT STATE_DIR\n/,
+    );
+    expect(await deployDocker("deploy --dry-run")).not.toContain("note: not used here");
+  });
+
   it("goes back to the RPC URL before, when the nodes cannot do with a new one", async () => {
     await deployDocker("deploy");
     await expect(deployDocker("deploy", { RPC_URL: "https://dead.example" })).rejects.toThrow(

@@ -29,9 +29,13 @@ check_docker() {
 }
 
 check_settings() {
+  local network chain name unused=()
   check_secret ADMIN_TOKEN
+  for name in LISTEN_PORT WG_INTERFACE WG_CONFIG_DIR STATE_DIR HEALTH_CHECK_HOST HEALTH_CHECK_PORT; do
+    [ -z "$(setting $name)" ] || unused+=("$name")
+  done
+  [ ${#unused[@]} = 0 ] || say "note: not used here, where containers have ports, folders and names of their own: ${unused[*]}"
   [ -z "$devnet" ] || return 0
-  local network chain name
   network=$(setting NETWORK) chain=$(setting CHAIN_ID)
   [ -f .env ] || [ -n "$network$chain" ] || {
     need ".env: cp env.example .env and fill it in (or --devnet for a local chain)"
