@@ -132,9 +132,14 @@ describe("the alias", () => {
 describe("the overlay overlaps", () => {
   const route = (dst: string, more: object = {}) => JSON.stringify([{ dst, dev: "eth0", ...more }]);
   test.each([
-    ["a network inside it", route("10.213.7.0/24"), "10.213.7.0/24"],
-    ["a network around it", route("10.0.0.0/8"), "10.0.0.0/8"],
-    ["an address of this host inside it", route("10.213.0.9", { type: "local" }), "10.213.0.9/32"],
+    ["a network inside it", route("10.213.7.0/24"), "10.213.7.0/24 of eth0"],
+    ["a network around it", route("10.0.0.0/8"), "10.0.0.0/8 of eth0"],
+    ["an address of this host inside it", route("10.213.0.9", { type: "local" }), "10.213.0.9/32 of eth0"],
+    [
+      "a route over several interfaces",
+      route("10.213.7.0/24", { dev: undefined }),
+      "10.213.7.0/24 of several interfaces",
+    ],
     ["not the default route", route("default"), undefined],
     ["not half of a default route", route("0.0.0.0/1"), undefined],
     ["not its own route", route("10.213.0.0/16", { dev: "wg0" }), undefined],

@@ -110,7 +110,7 @@ export function parseLink(text: string): Link {
 }
 
 /**
- * The first route of this host that shares addresses with the overlay; `dev` is the interface that may.
+ * The first route of this host that shares addresses with the overlay, with its interface; `dev` is the one that may.
  * @param routes of `ip -j -4 route show`, as many answers as were asked for
  */
 export function overlapping(overlay: Cidr, dev: string, routes: readonly string[]): string | undefined {
@@ -118,7 +118,8 @@ export function overlapping(overlay: Cidr, dev: string, routes: readonly string[
     if (route["dev"] === dev || NOWHERE.has(String(route["type"]))) continue;
     const cidr = parseCidr(destination(route));
     // A default route, or the two halves of one, reaches everything and owns nothing.
-    if (cidr !== undefined && prefixOf(cidr).bits > 1 && overlaps(cidr, overlay)) return cidr;
+    const isPart = cidr !== undefined && prefixOf(cidr).bits > 1 && overlaps(cidr, overlay);
+    if (isPart) return `${cidr} of ${route["dev"] ?? "several interfaces"}`;
   }
   return undefined;
 }
