@@ -56,7 +56,10 @@ describe("an error object", () => {
   it.each([
     ["a revert of geth and anvil", "eth_call", 3, "execution reverted", "reverted"],
     ["a revert of Besu", "eth_call", -32000, "Execution reverted", "reverted"],
-    ["a revert of Nethermind", "eth_call", -32015, "VM execution error.", "reverted"],
+    ["a call that Nethermind ended, for no reason told", "eth_call", -32015, "VM execution error.", "other"],
+    ["gRPC's bad argument", "eth_call", 3, "invalid argument: no such backend", "unsupported"],
+    ["a bad argument without words", "eth_call", 3, "", "other"],
+    ["a transaction of the provider's own database", "eth_call", -32000, "database transaction reverted", "other"],
     ["a revert of ganache", "eth_call", -32000, "VM Exception while processing transaction: revert", "reverted"],
     ["a revert of hardhat", "eth_call", -32603, "Error: Transaction reverted without a reason string", "reverted"],
     ["a block that a reorg has reverted", "eth_call", -32000, "block was reverted by a reorg", "other"],
@@ -93,11 +96,17 @@ describe("an error object", () => {
   it.each([
     ["Reverted 0xabcd", "reverted"],
     ["0x", "reverted"],
+    ["", "other"],
     ["OutOfGas", "other"],
     ["Bad instruction fe", "other"],
   ])("of Nethermind's one code for all is what its data says: %s", (data, expected) => {
     const reply = { jsonrpc: "2.0", id: 1, error: { code: -32015, message: "VM execution error.", data } };
     expect(() => resultOf(reply, 1, "eth_call")).toThrow(expect.objectContaining({ kind: expected }));
+  });
+
+  it("is a revert by geth's code with what the contract said, whatever the words", () => {
+    expect(kind("eth_call", 3, "", "0x7e273289")).toBe("reverted");
+    expect(kind("eth_call", 3, "", "no such backend")).toBe("other");
   });
 
   // "invalid params" and words never seen before reach the caller too, who halves on any error.

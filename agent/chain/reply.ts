@@ -168,10 +168,16 @@ function kindOf(method: string, code: number, said: string, data: unknown): Refu
   return code === -32602 || code === -32004 || NOT_KNOWN.test(said) ? "unsupported" : "other";
 }
 
-/** Nethermind has one code for whatever ends a call, and the reason beside it: "Reverted", or "OutOfGas". */
+const REVERT = /\bexecution reverted\b|^(error: )?(vm exception while processing )?transaction:? revert(ed)?\b/i;
+
+/**
+ * What is taken for a revert says that a token is not there, and cuts its holder: codes alone do not. 3 is gRPC's for a bad
+ * argument, too, and Nethermind has one code for whatever ends a call, with the reason beside it: "Reverted", or "OutOfGas".
+ */
 function isRevert(code: number, said: string, data: unknown): boolean {
-  if (code === 3 || /\b(execution|transaction):? revert(ed)?\b/i.test(said)) return true;
-  return code === -32015 && (typeof data !== "string" || data === "" || /^0x|revert/i.test(data));
+  if (REVERT.test(said)) return true;
+  if (code === 3) return revertData(data) !== undefined;
+  return code === -32015 && typeof data === "string" && /^0x|revert/i.test(data);
 }
 
 /** geth puts the bytes in `data`, hardhat in `data.data`, Nethermind behind the word Reverted. */
