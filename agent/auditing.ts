@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, type Observed, probeIds, readTokens, sample } from "./chain/audit.ts";
+import { compare, type Observed, probeIds, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headersOf } from "./chain/heads.ts";
 import { headOf } from "./chain/questions.ts";
@@ -16,6 +16,7 @@ import { forget, lasting } from "./missing.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
+import { readStates, type States } from "./states.ts";
 import { disputed, witnesses } from "./unvouched.ts";
 
 /** Every `SYNC_INTERVAL`, until the signal aborts. A failure proves nothing and is tried again in its turn. */
@@ -73,7 +74,7 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   const isReread = agent.isRebuilding || agent.isRebuildAsked;
   const isFrozen = isForked(agent) || isReread;
   const at = await stateBlock(agent, signal);
-  const states = await readTokens(agent.rpc, agent.settings.contract, ids, at, signal, { isPatient: true });
+  const states = await readStates(agent, ids, at, signal, { isPatient: true });
   const missing = isFrozen ? [] : differences(ledger.registry, states, tip, true);
   forget(agent, states, missing);
   const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
@@ -123,16 +124,13 @@ function hasLost({ ledger }: Agent, id: TokenId, state: TokenState): boolean {
 
 /** Any one upstream has a token that we have never heard of: among the ids that come next, or those that were left out. */
 export async function isMissingAny(agent: Agent, signal: AbortSignal): Promise<boolean> {
-  const { rpc, ledger, settings } = agent;
-  const ids = probeIds((id) => token(ledger.registry, id) !== undefined);
+  const ids = probeIds((id) => token(agent.ledger.registry, id) !== undefined);
   const at = await stateBlock(agent, signal);
   const readings = await Promise.all(
-    witnesses(agent).map(({ name }) => readTokens(rpc, settings.contract, ids, at, signal, { only: name })),
+    witnesses(agent).map(({ name }) => readStates(agent, ids, at, signal, { only: name })),
   );
   return readings.some((states) => [...states.values()].some((state) => state.kind === "present" && state.active));
 }
-
-export type States = ReadonlyMap<TokenId, TokenState>;
 
 /**
  * One upstream that makes up a state must neither take anybody away nor admit anybody where there are others: of those
@@ -167,7 +165,7 @@ function isRemoval({ state }: Observed): boolean {
 
 /** By one upstream, which may be a block or two behind: what it cannot tell yet it is asked again. */
 export async function patiently(
-  { rpc, settings: { contract } }: Agent,
+  agent: Agent,
   ids: readonly TokenId[],
   at: BlockRef,
   name: string,
@@ -177,7 +175,7 @@ export async function patiently(
   const states = new Map<TokenId, TokenState>();
   for (let tries = 1; ; tries++) {
     const open = ids.filter((id) => !states.has(id));
-    for (const [id, state] of await readTokens(rpc, contract, open, at, signal, { only: name })) states.set(id, state);
+    for (const [id, state] of await readStates(agent, open, at, signal, { only: name })) states.set(id, state);
     if (states.size === ids.length || tries === most || signal.aborted) return states;
     await sleep(PAUSE_MS, undefined, { signal });
   }
@@ -198,7 +196,7 @@ async function finalAdditions(
   if (missing.length === 0 || final.number < 0) return { additions: [], withheld: 0, unread: 0 };
   const ids = missing.map(({ tokenId }) => tokenId);
   const more = (states: States) => differences(settled, states, final, true);
-  const read = await readTokens(agent.rpc, agent.settings.contract, ids, final, signal);
+  const read = await readStates(agent, ids, final, signal);
   const untold = missing.filter((one) => !read.has(one.tokenId) && !isRemoval(one));
   const outlasting = await lasting(agent, untold, at, final, signal);
   const found = more(read);

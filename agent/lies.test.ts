@@ -35,6 +35,14 @@ function follow(chain: ScriptedChain, answer = chain.answer): void {
 
 const third = () => world.boot.upstreams.set("third", world.boot.chain.answer);
 
+const REVERTED = { code: 3, message: "execution reverted" };
+
+/** As if none of the tokens were there but the node's own. */
+const withoutMembers: Way = (truth) => async (method, params) => {
+  const { data = "" } = method === "eth_call" ? (params[0] as { data?: string }) : {};
+  return data === "" || data.endsWith("1".padStart(64, "0")) ? truth(method, params) : { error: REVERTED };
+};
+
 const refusing =
   (refused: string, error: object = { code: -32601, message: "method not found" }): Way =>
   (truth) =>
@@ -710,7 +718,7 @@ describe("the only upstream's state", () => {
     ["a resync", () => resync(world.boot.agent, world.boot.signal)],
   ])("brings back whom it took away by mistake, after a restart too, by %s", async (_, heal) => {
     await world.node(1);
-    follow(world.boot.chain, refusing("eth_call", { code: 3, message: "execution reverted" })(world.boot.chain.answer));
+    follow(world.boot.chain, withoutMembers(world.boot.chain.answer));
     await auditAll(world.boot.agent, world.boot.signal);
     expect(world.boot.held()).toHaveLength(15);
     await world.boot.poll();
@@ -723,6 +731,32 @@ describe("the only upstream's state", () => {
     await heal();
     await later(2);
     expect(world.boot.held()).toHaveLength(20);
+  });
+
+  it("takes nobody away where it refuses every call, also about this very node", async () => {
+    await world.node(1);
+    follow(world.boot.chain, refusing("eth_call", REVERTED)(world.boot.chain.answer));
+    world.run(witnessRemovals);
+    await auditAll(world.boot.agent, world.boot.signal);
+    await later(6);
+    await sleep(1_200);
+    expect(world.boot.held()).toHaveLength(20);
+    expect(world.boot.agent.roster.self.kind).toBe("found");
+  });
+
+  it("proves no revoke of many by refusing every call", async () => {
+    await world.node(1);
+    follow(world.boot.chain, refusing("eth_call", REVERTED)(world.boot.chain.answer));
+    world.run(witnessRemovals);
+    for (let id = 2n; id <= 20n; id++) world.boot.contract.revoke(id);
+    world.boot.contract.mine();
+    await later(1);
+    await later(6);
+    await sleep(1_200);
+    expect(world.boot.held()).toHaveLength(15);
+    world.boot.lie();
+    await sleep(1_200);
+    expect(world.boot.held()).toHaveLength(1);
   });
 
   it("is not asked about a revoke that it made up: a resync reads the logs again", async () => {

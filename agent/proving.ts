@@ -2,13 +2,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { attempt, patiently, type States, stateBlock } from "./auditing.ts";
-import { readTokens } from "./chain/audit.ts";
+import { attempt, patiently, stateBlock } from "./auditing.ts";
 import { type Place, placeOf } from "./chain/rivals.ts";
 import { type Doubt, type Held, takesAway } from "./doubts.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
+import { readStates, type States } from "./states.ts";
 import { witnesses } from "./unvouched.ts";
 
 /**
@@ -65,7 +65,7 @@ async function readingOf(
   at: BlockRef,
   signal: AbortSignal,
 ): Promise<Reading> {
-  const { rpc, ledger, placed, settings } = agent;
+  const { rpc, ledger, placed } = agent;
   const [told, place] = await Promise.all([
     patiently(agent, ids, at, name, signal, TRIES),
     placeOf(rpc, name, trail(ledger), agent.follower.heads.tipFrom, signal).catch(() => undefined),
@@ -74,7 +74,7 @@ async function readingOf(
     place?.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
   if (last === undefined) return { name, states: told, place };
   const left = ids.filter((id) => !told.has(id) && takesAway(last.registry, id, placed.get(id)));
-  const more = await readTokens(rpc, settings.contract, left, last.block, signal, { only: name });
+  const more = await readStates(agent, left, last.block, signal, { only: name });
   return { name, states: new Map([...told, ...more]), place };
 }
 

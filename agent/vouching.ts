@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
-import { compare, dutiesAgree, readTokens } from "./chain/audit.ts";
+import { compare, dutiesAgree } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { hasStalled, type Place, placeOf } from "./chain/rivals.ts";
 import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
@@ -11,6 +11,7 @@ import type { Block, BlockRef, Token, TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
 import { type Ledger, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
+import { readStates } from "./states.ts";
 import { type Dispute, deny, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
 
 /** So many are asked about at once: without Multicall3 they are two calls each, and slow upstreams answer in time. */
@@ -198,22 +199,23 @@ async function wordOf(
 
 /** Whether the contract's state has the tokens, their roles and their endpoints as the registry of that very block does. */
 async function readWords(
-  { rpc, placed, settings: { contract } }: Agent,
+  agent: Agent,
   name: string,
   ids: readonly TokenId[],
   { block, registry }: { readonly block: BlockRef; readonly registry: Registry },
   signal: AbortSignal,
 ): Promise<Map<TokenId, Word>> {
   if (ids.length === 0) return new Map();
+  const { rpc, placed, settings } = agent;
   const reading = { only: name };
-  const states = await readTokens(rpc, contract, ids, block, signal, reading);
+  const states = await readStates(agent, ids, block, signal, reading);
   const words = new Map([...states.keys()].map((id): [TokenId, Word] => [id, "so"]));
   for (const { tokenId } of compare({ get: (id) => token(registry, id) }, states, block, true)) {
     const [held, state] = [placed.get(tokenId), states.get(tokenId)];
     words.set(tokenId, held !== undefined && state !== undefined && refutes(state, held) ? "gone" : "otherwise");
   }
   const said = [...states.keys()].flatMap((id) => token(registry, id) ?? []).filter(hasDuty);
-  const duties = await dutiesAgree(rpc, contract, said, block, signal, reading);
+  const duties = await dutiesAgree(rpc, settings.contract, said, block, signal, reading);
   for (const { id } of said) {
     if (duties.get(id) === false) words.set(id, "otherwise");
     else if (!duties.has(id) && words.get(id) === "so") words.delete(id);
