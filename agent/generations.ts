@@ -63,7 +63,8 @@ async function write(agent: Agent): Promise<void> {
   // Also where it fails: part of it may be on the disk, and no number is given twice.
   agent.generation = conf.generation;
   try {
-    await files.write(conf, peers);
+    const aside = await files.write(conf, peers);
+    if (aside !== undefined) agent.log.warn({ path: aside }, "config.set-aside");
     agent.lastBackupAt = wallMs;
     mended(agent, "config.unwritten");
   } catch (error) {

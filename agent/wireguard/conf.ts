@@ -60,8 +60,10 @@ function head(conf: Conf): string {
   ].join("\n");
 }
 
+/** How every generation begins. */
+export const FIRST_LINE = "# Generation ";
 const header = ({ generation, writtenAt, block }: Pick<Conf, "generation" | "writtenAt" | "block">) =>
-  `# Generation ${generation}, written ${new Date(writtenAt).toISOString().slice(0, 19)}Z at block ${block}.`;
+  `${FIRST_LINE}${generation}, written ${new Date(writtenAt).toISOString().slice(0, 19)}Z at block ${block}.`;
 const HEADER = /^# Generation ([0-9]{1,15}), written (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) at block ([0-9]{1,15})\.$/;
 
 const trailer = (generation: number, peers: number, digest: string) =>

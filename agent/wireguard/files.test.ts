@@ -11,6 +11,7 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -145,6 +146,28 @@ describe("wg0.conf", () => {
     expect(await after.isIntact()).toBe(false);
     await after.newest();
     expect(await after.isIntact()).toBe(true);
+  });
+
+  it("that no agent wrote is copied beside it before it is replaced, once", async () => {
+    const theirs = "[Interface]\nPrivateKey = their only one\n";
+    for (const generation of [3, 4]) {
+      writeFileSync(confPath(), theirs, { mode: 0o600 });
+      utimesSync(confPath(), 1_767_225_600, 1_767_225_600);
+      const aside = await write(generation, "C@3");
+      expect(aside).toBe(`${confPath()}.found-20260101T000000Z`);
+      expect(readFileSync(aside ?? "", "utf8")).toBe(theirs);
+      expect(statSync(aside ?? "").mode & 0o777).toBe(0o600);
+    }
+    expect(drawnGeneration(await open().newest())).toBe("4: C@3");
+    expect(await write(5, "C@3")).toBeUndefined();
+  });
+
+  it("that no agent wrote stays where it cannot be copied", async () => {
+    writeFileSync(confPath(), "theirs");
+    utimesSync(confPath(), 1_767_225_600, 1_767_225_600);
+    mkdirSync(`${confPath()}.found-20260101T000000Z`);
+    expect(await faultOf(write(3, "C@3"))).toMatchObject({ code: "config.unwritten", path: confPath() });
+    expect(readFileSync(confPath(), "utf8")).toBe("theirs");
   });
 
   it("that is a link is replaced; what it pointed to is not touched, nor read", async () => {

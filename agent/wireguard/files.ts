@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import type { Peer } from "../model.ts";
 import { type Backup, backupName, kept, parseBackupName } from "./backups.ts";
-import { type Conf, confReader, renderConf } from "./conf.ts";
+import { type Conf, confReader, FIRST_LINE, renderConf } from "./conf.ts";
 import { codeOf, create, flush, makeDirectory, problemOf, READABLE, TEMPORARY } from "./disk.ts";
 
 export interface Generation {
@@ -20,10 +20,11 @@ export interface Generation {
 export interface Files {
   readonly path: string;
   /**
-   * Writes the generation as `wg0.conf` and as a backup, in slices.
+   * Writes the generation as `wg0.conf` and as a backup, in slices. A file that no agent wrote is copied beside it first.
+   * @returns the copy's path
    * @throws AgentError config.unwritten, and then the file that was there is still whole
    */
-  write(conf: Conf, peers: Iterable<Peer>): Promise<void>;
+  write(conf: Conf, peers: Iterable<Peer>): Promise<string | undefined>;
   /** False when somebody changed or removed `wg0.conf` since we last wrote or read it, or took all of its backups away. */
   isIntact(): Promise<boolean>;
   /** The newest generation that is whole: `wg0.conf`, or else a backup. */
@@ -78,7 +79,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
     }
   }
 
-  async function write(conf: Conf, peers: Iterable<Peer>): Promise<void> {
+  async function write(conf: Conf, peers: Iterable<Peer>): Promise<string | undefined> {
     const draft = draftIn(configDir);
     let at = path;
     try {
@@ -86,12 +87,15 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
       await create(draft, renderConf(conf, peers));
       // Also the disk's word: what cannot be read back is not put in place of what can.
       await parse(draft, () => {});
+      const isStrange = seen === undefined || seen !== (await fingerprint(path));
+      const aside = isStrange ? await setAside(path) : undefined;
       await replace(draft, path);
       seen = await fingerprint(path);
       // Second, so that no number is ever given twice: it goes on from the one in wg0.conf.
       at = backupDir;
       await backUp(conf);
       await thin().catch(() => {});
+      return aside;
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
       throw new AgentError({ code: "config.unwritten", path: at, problem: problemOf(cause) }, { cause });
@@ -159,6 +163,29 @@ async function replace(draft: string, path: string): Promise<void> {
     // Mounted as a single file: it cannot be renamed over, only written; a crash meanwhile leaves the backup.
     await overwrite(path, draft);
     await rm(draft);
+  }
+}
+
+/** A file that has no agent's first line is somebody's own, such as another VPN's with its only key. */
+async function setAside(path: string): Promise<string | undefined> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found?.isFile() || found.size === 0 || (await isGeneration(path))) return undefined;
+  const aside = `${path}.found-${found.mtime.toISOString().slice(0, 19).replaceAll(/[-:]/g, "")}Z`;
+  const before = await lstat(aside).catch(() => undefined);
+  // Of an attempt before this one.
+  if (before?.isFile() && before.size === found.size) return aside;
+  await copyFile(path, aside, constants.COPYFILE_EXCL);
+  await flush(aside);
+  return aside;
+}
+
+async function isGeneration(path: string): Promise<boolean> {
+  const file = await open(path, READABLE | constants.O_NOFOLLOW);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(FIRST_LINE.length));
+    return buffer.toString("latin1", 0, bytesRead) === FIRST_LINE;
+  } finally {
+    await file.close();
   }
 }
 
