@@ -8,7 +8,7 @@ import { type Doubt, type Held, takesAway } from "./doubts.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
 import { claimants } from "./registry/registry.ts";
-import { readStates, type States } from "./states.ts";
+import { readStates, type States, shared } from "./states.ts";
 import { witnesses } from "./unvouched.ts";
 
 /**
@@ -57,7 +57,10 @@ interface Reading {
   readonly place: Place | undefined;
 }
 
-/** What one upstream says after `at`, and where it is behind, after its own newest block of ours about whom that has taken away. */
+/**
+ * What one upstream says after `at`, and where it does not have that, after the newest block that we share, about whom that
+ * has taken away: made-up blocks on top of the true ones, anew all the time, hold no revoke up.
+ */
 async function readingOf(
   agent: Agent,
   name: string,
@@ -70,8 +73,7 @@ async function readingOf(
     patiently(agent, ids, at, name, signal, TRIES),
     placeOf(rpc, name, trail(ledger), agent.follower.heads.tipFrom, signal).catch(() => undefined),
   ]);
-  const last =
-    place?.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
+  const last = place && (await shared(agent, name, place, signal).catch(() => undefined));
   if (last === undefined) return { name, states: told, place };
   const left = ids.filter((id) => !told.has(id) && takesAway(last.registry, id, placed.get(id)));
   const more = await readStates(agent, left, last.block, signal, { only: name });

@@ -2,7 +2,9 @@
 import type { Agent } from "./agent.ts";
 import { readTokens } from "./chain/audit.ts";
 import type { Reading } from "./chain/calls.ts";
+import { type Place, sharedBlock } from "./chain/rivals.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
+import { trail, type Unfinal } from "./registry/ledger.ts";
 
 export type States = ReadonlyMap<TokenId, TokenState>;
 
@@ -23,6 +25,18 @@ export async function readStates(
   const { id } = self.token;
   const own = states.get(id) ?? (await read([id])).get(id);
   return own === undefined || isPresent(own) ? states : new Map();
+}
+
+/** The newest unfinal block that we share with an upstream which does not have our newest, with the registry after it. */
+export async function shared(
+  { rpc, ledger }: Agent,
+  name: string,
+  { kind }: Place,
+  signal: AbortSignal,
+): Promise<Unfinal | undefined> {
+  if (kind === "level") return undefined;
+  const block = await sharedBlock(rpc, name, trail(ledger), signal);
+  return ledger.unfinal.find((one) => one.block.hash === block?.hash);
 }
 
 const isPresent = ({ kind }: TokenState) => kind === "present";

@@ -5,7 +5,7 @@ import { blockByNumber, headOf, logs } from "./questions.ts";
 import { type AskRange, readRanges } from "./ranges.ts";
 import type { Reach } from "./reach.ts";
 import { isBlock } from "./route.ts";
-import type { Rpc, UpstreamStatus } from "./rpc.ts";
+import { type Rpc, RpcError, type UpstreamStatus } from "./rpc.ts";
 import { tipOf } from "./walk.ts";
 
 /**
@@ -60,6 +60,32 @@ export async function placeOf(
   if (ours !== undefined && ours.hash !== theirs.hash) return { kind: "elsewhere", head };
   return { kind: isBelow ? "behind" : "level", head };
 }
+
+/** The newest of our unfinal blocks that the upstream has, too, by halving; undefined where it has none. @throws as `ask` does */
+export async function sharedBlock(
+  rpc: Rpc,
+  name: string,
+  { unfinal }: Trail,
+  signal: AbortSignal,
+): Promise<BlockRef | undefined> {
+  const has = async ({ number, hash }: BlockRef) => {
+    const told = await rpc.ask(blockByNumber(number), { only: name, signal }).catch(absentIsUndefined);
+    return told?.value.hash === hash;
+  };
+  let shared: BlockRef | undefined;
+  let open = unfinal;
+  while (open.length > 0) {
+    const middle = Math.floor(open.length / 2);
+    const block = open[middle] as BlockRef;
+    if (await has(block)) [shared, open] = [block, open.slice(middle + 1)];
+    else open = open.slice(0, middle);
+  }
+  return shared;
+}
+
+const absentIsUndefined = (error: unknown): undefined => {
+  if (!(error instanceof RpcError) || error.kind !== "absent") throw error;
+};
 
 export interface Fork {
   readonly head: BlockRef;
