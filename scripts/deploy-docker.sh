@@ -38,8 +38,9 @@ stop() {
   printf 'deploy-docker: %s\n' "$@" >&2
   exit 1
 }
+help() { sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0"; }
 usage() {
-  sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0" >&2
+  help >&2
   exit 64
 }
 # Whatever changes anything goes through here.
@@ -74,6 +75,7 @@ main() {
         ;;
       --yes) yes=1 ;;
       --dry-run) dry_run=1 ;;
+      -h | --help) help && exit ;;
       -*) usage ;;
       run)
         verb=run services=("${@:2}") # the command's own options are among them
@@ -128,6 +130,9 @@ verb_build() { build_images; }
 
 verb_deploy() {
   local started=$SECONDS
+  [ ! -f "$STATE/current/env" ] || [ "$(remembered DEPLOYED_DEVNET)" = "$devnet" ] || stop \
+    "what is deployed here follows another chain: cleanup first, which removes its keys and state," \
+    "or deploy beside it, with a DEPLOY_DIR and a COMPOSE_PROJECT_NAME of its own"
   build_images
   verb_setup
   describe_deployment
@@ -213,6 +218,8 @@ again() {
   act in_deployment current "$1" "${services[@]}"
   if [[ " ${services[*]} " == *" node-b "* ]]; then
     # It lives in node-b's network namespace, which is a new one now.
+    [ -n "$dry_run" ] || free_web
+    act_quietly in_deployment current up -d --no-deps web
     act in_deployment current restart web
     [[ " ${services[*]} " == *" web "* ]] || services+=(web)
   fi
