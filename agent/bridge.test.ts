@@ -4,7 +4,7 @@ import { auditAll } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
 import { headOf } from "./chain/questions.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, describe as told } from "./errors.ts";
 import { save } from "./saving.ts";
 import { snapshot } from "./snapshot.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
@@ -555,10 +555,28 @@ describe("what counts as a fresh chain for MAX_STALENESS", () => {
     boot.clockMs += 2_000;
     expect(await judged()).toEqual([false]);
     // Nobody is served, whatever the upstream answers: that is not ready.
-    expect([...boot.agent.faults.keys()]).toEqual(["chain.unreachable"]);
+    expect([...boot.agent.faults.values()].map(told)).toEqual([
+      expect.stringMatching(/nobody is connected .*MAX_STALENESS=60/),
+    ]);
     boot.chain.mine(1);
     expect(await judged()).toEqual([true]);
     expect(boot.agent.faults.size).toBe(0);
+  });
+
+  it("is counted on by each that comes after one that died early", async () => {
+    boot = new Boot({ env });
+    boot.grant(A);
+    await boot.poll();
+    boot.lie(() => {
+      throw new Down();
+    });
+    for (let lives = 0; lives < 4; lives++) {
+      expect(await judged()).toEqual([true]);
+      boot.clockMs += 16_000;
+      await boot.restart();
+      await boot.fullPass();
+    }
+    expect(await judged()).toEqual([false]);
   });
 
   it("is not what was noted before the setting was taken out for a while", async () => {

@@ -26,7 +26,7 @@ export async function followChain(agent: Agent, signal: AbortSignal): Promise<vo
   while (!signal.aborted) {
     try {
       const { steps } = await pass(agent, signal);
-      mended(agent, "chain.request-failed", "chain.reply-refused", "chain.no-start-block");
+      mended(agent, "chain.request-failed", "chain.reply-refused", "chain.no-start-block", "chain.before-start");
       mended(agent, "chain.no-contract", "chain.wrong-network", "chain.other-genesis");
       // A poll without news proves nothing: an upstream that lags behind the fork is as quiet.
       if (steps > 0) mended(agent, "chain.fork-below-finality");
@@ -89,7 +89,8 @@ export async function judgeStaleness(agent: Agent): Promise<void> {
   agent.log.warn({ seconds }, isTooStale ? "access.suspended" : "access.resumed");
   // An old head said again is no silence, and yet nobody is served: that is not ready.
   const upstreams = agent.settings.rpcUrls.length;
-  if (isTooStale) report(agent, new AgentError({ code: "chain.unreachable", seconds, upstreams }));
+  if (isTooStale)
+    report(agent, new AgentError({ code: "chain.unreachable", seconds, upstreams, maxStaleness: limitSeconds }));
   else mended(agent, "chain.unreachable");
   await settle(agent, isTooStale ? [...agent.placed.keys()] : []);
   // Peers that were not ours to place go by a full pass.

@@ -6,13 +6,15 @@ export type Fault =
   // settings
   | { code: "config.invalid"; setting: string; problem: string }
   // the chain
-  | { code: "chain.unreachable"; seconds: number; upstreams: number }
+  /** `maxStaleness` seconds have passed as well, and so everybody is off. */
+  | { code: "chain.unreachable"; seconds: number; upstreams: number; maxStaleness?: number }
   | { code: "chain.stale"; ageSeconds: number; limitSeconds: number }
   | { code: "chain.catching-up"; block: number; head: number }
   | { code: "chain.wrong-network"; upstream: string; expected: number; got: number }
   | { code: "chain.other-genesis"; upstream: string }
   | { code: "chain.no-contract"; contract: string; upstream: string }
   | { code: "chain.no-start-block"; upstream: string }
+  | { code: "chain.before-start"; startBlock: number; head: number; upstream: string }
   | { code: "chain.fork-below-finality"; block: number }
   | { code: "chain.request-failed"; method: string; upstream: string; problem: string }
   | { code: "chain.reply-refused"; method: string; upstream: string; problem: string }
@@ -67,7 +69,7 @@ export function describe(fault: Fault): string {
     case "config.invalid":
       return `${fault.setting}: ${fault.problem}`;
     case "chain.unreachable":
-      return `no valid head from any of ${fault.upstreams} upstream(s) for ${fault.seconds} s: check RPC_URL and the network; tunnels keep running`;
+      return `no valid head from any of ${fault.upstreams} upstream(s) for ${fault.seconds} s: check RPC_URL and the network; ${consequence(fault)}`;
     case "chain.stale":
       return `the newest block is ${fault.ageSeconds} s old (limit ${fault.limitSeconds} s): the upstream lags or the chain has halted`;
     case "chain.catching-up":
@@ -80,6 +82,8 @@ export function describe(fault: Fault): string {
       return `no code at ${fault.contract} according to ${fault.upstream}: set CONTRACT_ADDRESS to the deployed access contract`;
     case "chain.no-start-block":
       return `upstream ${fault.upstream} has no state old enough to find the contract's first block: set START_BLOCK`;
+    case "chain.before-start":
+      return `START_BLOCK ${fault.startBlock} is above the newest block of ${fault.upstream}, ${fault.head}: set it to the block of the contract's deployment`;
     case "chain.fork-below-finality":
       return `block ${fault.block} was final and is no longer canonical: additions are frozen; compare upstreams, then run dstack-vpn resync`;
     case "chain.request-failed":
@@ -142,3 +146,8 @@ export function describe(fault: Fault): string {
       return `${fault.host}:${fault.port} is taken: free it or set HEALTH_CHECK_PORT`;
   }
 }
+
+const consequence = ({ maxStaleness }: { readonly maxStaleness?: number }) =>
+  maxStaleness === undefined
+    ? "tunnels keep running"
+    : `nobody is connected until there is a new one, as MAX_STALENESS=${maxStaleness} says`;

@@ -26,7 +26,9 @@ export function initialFreshness({
   const { steadyMs, wallMs } = now();
   const noted = Number(store.note(NOTE) || wallMs);
   const atMs = settings.maxStalenessSeconds === undefined ? steadyMs : steadyMs - Math.max(0, wallMs - noted);
-  return { tip: tipOf(trail(ledger)).hash, atMs, notedMs: atMs };
+  // One that was never noted is noted with the first save: whoever dies early must not begin anew each time.
+  const notedMs = store.note(NOTE) ? atMs : Number.NEGATIVE_INFINITY;
+  return { tip: tipOf(trail(ledger)).hash, atMs, notedMs };
 }
 
 /** A poll has reached the head. */

@@ -34,8 +34,8 @@ export {
 const TRIES = 3;
 
 /**
- * @throws AgentError chain.fork-below-finality | chain.no-contract | chain.no-start-block, and what no upstream could
- *   answer (chain.request-failed, chain.reply-refused, RpcError); what was yielded until then stands
+ * @throws AgentError chain.fork-below-finality | chain.no-contract | chain.no-start-block | chain.before-start, and what no
+ *   upstream could answer (chain.request-failed, chain.reply-refused, RpcError); what was yielded until then stands
  */
 export async function* follow(
   rpc: Rpc,

@@ -111,6 +111,23 @@ describe("a provider", () => {
   });
 });
 
+describe("a START_BLOCK that the chain has not reached", () => {
+  it("is named, until the chain has reached it", async () => {
+    const young = new ScriptedChain();
+    const contract = new ScriptedContract(young);
+    young.mine(20);
+    const { rpc } = await upstreams(young.answer, contract.address, []);
+    const watcher = watching(rpc, contract.address, 40);
+    const fault = { code: "chain.before-start", startBlock: 40, head: young.head };
+    for (let polls = 0; polls < 2; polls++) await expect(watcher.poll()).rejects.toMatchObject({ fault });
+    young.mine(19);
+    contract.grant(ALICE, "node", KEY);
+    contract.mine();
+    await watcher.poll();
+    expect(toldPlaces(watcher)).toEqual(await places(young.answer, contract.address));
+  });
+});
+
 describe("a contract whose first block nobody knows", () => {
   it.each([1, 2, 77, 500])("is found at block %d, and nothing is read before it", async (first) => {
     const chain = new ScriptedChain();

@@ -3,7 +3,7 @@
  * nothing that we hold, is held against a second upstream where there is one.
  */
 import { AgentError } from "../errors.ts";
-import type { Block, BlockRef, Trail } from "../model.ts";
+import { type Block, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { hasStalled, rivals } from "./rivals.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
@@ -47,7 +47,7 @@ const OUTVOTED_POLLS = 5;
 /**
  * The head to go to, or undefined where there is nothing new.
  * @param unread the upstream whose head could not be reached just now: another one's is wanted
- * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits
+ * @throws AgentError chain.fork-below-finality, where no upstream knows a chain that fits | chain.before-start
  */
 export async function newHead(
   rpc: Rpc,
@@ -79,11 +79,22 @@ export async function newHead(
       throw first.route.error;
     }
     heads.shorter = 0;
+    if ([first, second].every((seen) => seen === undefined || isBeforeStart(seen, trail)))
+      throw beforeStart(first, trail);
     return undefined;
   }
   heads.shorter = chosen.head.number < tip.number ? heads.shorter + 1 : 0;
   if (heads.shorter > 0 && heads.shorter < SHORTER_POLLS) return undefined;
   return followed(heads, chosen);
+}
+
+/** Nothing was read yet, and the first block to read is not there. */
+function isBeforeStart({ head }: Look, { final, unfinal }: Trail): boolean {
+  return final.hash === ZERO_HASH && unfinal.length === 0 && head.number <= final.number;
+}
+
+function beforeStart({ head, upstream }: Look, { final }: Trail): AgentError {
+  return new AgentError({ code: "chain.before-start", startBlock: final.number + 1, head: head.number, upstream });
 }
 
 function followed(heads: Heads, target: Target): Target {

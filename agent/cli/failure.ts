@@ -48,6 +48,7 @@ function exitOf(code: FaultCode): Exit {
     case "chain.other-genesis":
     case "chain.no-contract":
     case "chain.no-start-block":
+    case "chain.before-start":
     case "config.invalid":
       return EXIT.settings;
     default:

@@ -217,6 +217,7 @@ const WEIGHT: Readonly<Record<FaultCode, Weight>> = {
   "chain.request-failed": lack("chain"),
   "chain.reply-refused": lack("chain"),
   "chain.no-start-block": wait("chain"),
+  "chain.before-start": wait("chain"),
   "chain.fork-below-finality": wait("chain"),
   "chain.mass-removal-held": lack("chain"),
   "chain.grant-disputed": lack("chain"),
