@@ -138,6 +138,8 @@ export interface Agent extends Parts {
   readonly unvouched: Map<TokenId, Unvouched>;
   /** Upstreams that were behind when they were last asked to vouch: their head, and since when it is there (steady time). */
   readonly laggards: Map<string, { readonly head: number; readonly sinceMs: number }>;
+  /** `token endpoint` of the nodes that have one and cannot be dialled there: each was told once. */
+  undialled: ReadonlySet<string>;
   /** What of the history another upstream has not told yet; never where there is only one. */
   untold: Untold | undefined;
   /** They are being asked about. */
@@ -245,6 +247,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     vouching: undefined,
     untold: untoldBefore(parts),
     laggards: new Map(),
+    undialled: new Set(),
     retryAtMs: 0,
     failures: 0,
     topology: {

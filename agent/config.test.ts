@@ -89,6 +89,13 @@ describe("a mistake is found", () => {
     ["a contract address that is too short", { CONTRACT_ADDRESS: "0xab" }, ["CONTRACT_ADDRESS"]],
     ["a file as upstream", { RPC_URL: "file:///etc/passwd" }, ["RPC_URL"]],
     ["one of two upstreams wrong", { RPC_URL: "https://a.example,nonsense" }, ["RPC_URL"]],
+    [
+      "an upstream that is named twice",
+      { RPC_URL: "https://a.example/v2,wss://a.example,https://A.example:443/v2" },
+      ["RPC_URL"],
+    ],
+    ["base's own contract on another chain", { NETWORK: "base", CHAIN_ID: "84532" }, ["CONTRACT_ADDRESS"]],
+    ["a port in the address to listen on", { HEALTH_CHECK_HOST: "localhost:80" }, ["HEALTH_CHECK_HOST"]],
     ["commas and no upstream", { RPC_URL: ",," }, ["RPC_URL"]],
     ["plain http to the internet", { RPC_URL: "http://rpc.example" }, ["RPC_URL"]],
     ["plain ws to an address", { RPC_URL: "https://a.example,ws://192.0.2.7:8546" }, ["RPC_URL"]],

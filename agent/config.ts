@@ -1,5 +1,6 @@
 /** Environment → Settings: one schema, every mistake at once, never a value in a message (it might be a secret). */
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { z } from "zod";
 import type { Fault } from "./errors.ts";
 import {
@@ -118,8 +119,12 @@ const rpcUrl = (item: string): URL | undefined => {
 const origin = (item: string) =>
   URL.canParse(item) && new URL(item).origin === item && /^https?:/.test(item) ? item : undefined;
 const hostName = (item: string) => (/^[A-Za-z0-9.:[\]-]{1,255}$/.test(item) ? item.toLowerCase() : undefined);
-/** As in a URL, too. */
-const listenHost = (item: string) => hostName(item)?.replace(/^\[(.*)\]$/, "$1");
+const isSet = (urls: readonly URL[]) => new Set(urls.map(({ href }) => href)).size === urls.length;
+/** An IPv6 address may be in brackets, as in a URL. */
+const listenHost = (item: string) => {
+  const host = hostName(item)?.replace(/^\[(.*)\]$/, "$1");
+  return host !== undefined && (isIP(host) !== 0 || /^[a-z0-9.-]+$/.test(host)) ? host : undefined;
+};
 const overlay = (value: string): Cidr | undefined => {
   const cidr = parseCidr(value);
   if (cidr === undefined) return undefined;
@@ -137,10 +142,9 @@ const SCHEMA = z.object({
   NETWORK: choice("base", "base-sepolia", "devnet").optional(),
   CHAIN_ID: integer(1, 2 ** 48).optional(),
   CONTRACT_ADDRESS: parsedBy(parseAddress, "0x and 40 hex digits, the access contract's address").optional(),
-  RPC_URL: listOf(rpcUrl, "one or more http(s) or ws(s) URLs, separated by commas").refine(
-    (urls) => urls.length > 0,
-    "must name at least one URL",
-  ),
+  RPC_URL: listOf(rpcUrl, "one or more http(s) or ws(s) URLs, separated by commas")
+    .refine((urls) => urls.length > 0, "must name at least one URL")
+    .refine(isSet, "must name each URL once: an upstream is no witness for itself"),
   START_BLOCK: integer(0, 2 ** 48).optional(),
   CONTRACT_PRIVATE_KEY: z.string().optional(),
   WIREGUARD_PRIVATE_KEY: parsedBy(
@@ -241,6 +245,13 @@ function together(values: Readonly<Record<string, string>>): Fault[] {
     (preset !== undefined || values["CHAIN_ID"] !== undefined)
   ) {
     wrong("CONTRACT_ADDRESS", "is required: this network has no preset contract");
+  }
+  const isElsewhere = preset !== undefined && ![undefined, String(preset.chainId)].includes(values["CHAIN_ID"]);
+  if (isElsewhere && values["CONTRACT_ADDRESS"] === undefined && values["NETWORK"] !== "devnet") {
+    wrong(
+      "CONTRACT_ADDRESS",
+      `is required: CHAIN_ID is not that of NETWORK=${values["NETWORK"]}, whose contract is elsewhere`,
+    );
   }
   const insecure = list(values["RPC_URL"] ?? "")
     .map(rpcUrl)

@@ -5,6 +5,7 @@ import { AT_HEAD } from "./agent.ts";
 import { AgentError, type Fault } from "./errors.ts";
 import { report } from "./faults.ts";
 import type { PublicKey } from "./model.ts";
+import { createLog } from "./observe/log.ts";
 import { snapshot } from "./snapshot.ts";
 import { tendDevice } from "./tend.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
@@ -289,6 +290,27 @@ describe("tending", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+
+  it("says once of a node that it cannot be dialled where it says, and again when it says another place", async () => {
+    const log = createLog({ level: "fatal" });
+    const warn = vi.spyOn(log, "warn");
+    const told = () => warn.mock.calls.flatMap(([fields, event]) => (event === "endpoint.undialled" ? [fields] : []));
+    boot = new Boot({ log, lookup: async () => [] });
+    const [a = 0n] = boot.grant(A);
+    boot.contract.setRole(a, 1);
+    for (const endpoint of ["node-b.example:51820", "127.0.0.1:51820", "192.0.2.7:51820"]) {
+      boot.contract.setEndpoint(a, endpoint);
+      boot.contract.mine();
+      await boot.poll();
+      for (let passes = 0; passes < 2; passes++) await boot.fullPass();
+      await setTimeout(20);
+    }
+    const tokenId = String(a);
+    expect(told()).toEqual([
+      { tokenId, endpoint: "node-b.example:51820" },
+      { tokenId, endpoint: "127.0.0.1:51820" },
+    ]);
   });
 
   it("what another is changing while it verifies is no flaw of its own", async () => {

@@ -13,7 +13,7 @@ import { AgentError, describe, type FaultCode } from "./errors.ts";
 import { mended, report } from "./faults.ts";
 import { writeGeneration } from "./generations.ts";
 import { hasUnjudged, mend } from "./mending.ts";
-import type { Admitted, PublicKey } from "./model.ts";
+import { type Admitted, endpointText, type PublicKey } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
@@ -128,8 +128,21 @@ async function takeOver(agent: Agent, found: DeviceState): Promise<AgentError | 
 async function refreshEndpoints(agent: Agent): Promise<void> {
   const endpoints = [...agent.nodes.values()].flatMap(({ endpoint }) => endpoint ?? []);
   const changed = await agent.endpoints.refresh(endpoints, agent.now().wallMs);
+  tellUndialled(agent);
   if (changed.size > 0) agent.tend.nudge();
   if (agent.endpoints.hasUnknown()) agent.tend.nudge(Math.max(RETRY_AFTER_MS, 100 * agent.lastRead.tookMs));
+}
+
+/** No address for its name, or one where nobody may be dialled: loopback, link-local, multicast, or behind the tunnel. */
+function tellUndialled(agent: Agent): void {
+  const undialled = new Set<string>();
+  for (const { tokenId, endpoint } of agent.nodes.values()) {
+    if (endpoint === undefined || agent.endpoints.resolve(endpoint) !== undefined) continue;
+    const told = { tokenId: String(tokenId), endpoint: endpointText(endpoint) };
+    undialled.add(`${told.tokenId} ${told.endpoint}`);
+    if (!agent.undialled.has(`${told.tokenId} ${told.endpoint}`)) agent.log.warn(told, "endpoint.undialled");
+  }
+  agent.undialled = undialled;
 }
 
 async function reconcileInterface(agent: Agent): Promise<Ensured> {

@@ -16,9 +16,10 @@ export async function chainFindings(settings: Settings): Promise<Finding[]> {
   const { rpcUrls, network } = settings;
   const seen = await Promise.all(rpcUrls.map((url) => upstream(url, settings)));
   const findings = seen.flatMap(({ findings }) => findings);
-  if (rpcUrls.length === 1 && network !== "devnet") {
+  if (new Set(rpcUrls.map(({ hostname }) => hostname)).size === 1 && network !== "devnet") {
     const mend = "name a second one in RPC_URL, of another provider";
-    findings.push({ topic: "upstreams", verdict: "warn", said: "there is one alone, and nobody to doubt it", mend });
+    const said = rpcUrls.length === 1 ? "there is one alone" : "all are of one host";
+    findings.push({ topic: "upstreams", verdict: "warn", said: `${said}, and nobody to doubt it`, mend });
   }
   const contract = seen.find(({ isContract }) => isContract !== undefined)?.isContract;
   const clocks = await Promise.all(rpcUrls.map(clock));

@@ -161,6 +161,17 @@ describe("doctor", { timeout: 240_000 }, () => {
     expect(all).toContainEqual(expect.objectContaining({ topic, verdict: "fail", said: expect.stringMatching(said) }));
   });
 
+  it("warns where no upstream can doubt another", async () => {
+    const saidOf = async (RPC_URL: string) => {
+      const { all } = await findings({ NETWORK: "base", RPC_URL });
+      return all.flatMap(({ topic, verdict, said }) => (topic === "upstreams" ? [`${verdict} ${said}`] : []));
+    };
+    expect(await saidOf(anvil.url)).toEqual(["warn there is one alone, and nobody to doubt it"]);
+    const ofOneHost = [anvil.url, `${anvil.url}/v2`, anvil.url.replace("http", "ws")].join(",");
+    expect(await saidOf(ofOneHost)).toEqual(["warn all are of one host, and nobody to doubt it"]);
+    expect(await saidOf(`${anvil.url},${anvil.url.replace("127.0.0.1", "localhost")}`)).toEqual([]);
+  });
+
   it("tells an agent's port from one that another program has", async () => {
     const other = createServer((socket) => socket.end("no\n")).listen(0, "127.0.0.1");
     await once(other, "listening");
