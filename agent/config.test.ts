@@ -70,6 +70,11 @@ describe("the environment", () => {
   });
 });
 
+it("an upstream that is named twice is one", () => {
+  const RPC_URL = "https://a.example/v2,wss://a.example,https://A.example:443/v2";
+  expect(settings({ ...LEAST, RPC_URL }).rpcUrls.map(String)).toEqual(["https://a.example/v2", "wss://a.example/"]);
+});
+
 describe("the address to listen on", () => {
   it.each([
     ["::1", "::1"],
@@ -89,11 +94,6 @@ describe("a mistake is found", () => {
     ["a contract address that is too short", { CONTRACT_ADDRESS: "0xab" }, ["CONTRACT_ADDRESS"]],
     ["a file as upstream", { RPC_URL: "file:///etc/passwd" }, ["RPC_URL"]],
     ["one of two upstreams wrong", { RPC_URL: "https://a.example,nonsense" }, ["RPC_URL"]],
-    [
-      "an upstream that is named twice",
-      { RPC_URL: "https://a.example/v2,wss://a.example,https://A.example:443/v2" },
-      ["RPC_URL"],
-    ],
     ["base's own contract on another chain", { NETWORK: "base", CHAIN_ID: "84532" }, ["CONTRACT_ADDRESS"]],
     ["a port in the address to listen on", { HEALTH_CHECK_HOST: "localhost:80" }, ["HEALTH_CHECK_HOST"]],
     ["commas and no upstream", { RPC_URL: ",," }, ["RPC_URL"]],

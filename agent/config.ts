@@ -119,7 +119,8 @@ const rpcUrl = (item: string): URL | undefined => {
 const origin = (item: string) =>
   URL.canParse(item) && new URL(item).origin === item && /^https?:/.test(item) ? item : undefined;
 const hostName = (item: string) => (/^[A-Za-z0-9.:[\]-]{1,255}$/.test(item) ? item.toLowerCase() : undefined);
-const isSet = (urls: readonly URL[]) => new Set(urls.map(({ href }) => href)).size === urls.length;
+/** An upstream that is named twice is no witness for itself. */
+const onceEach = (urls: readonly URL[]) => [...new Map(urls.map((url) => [url.href, url])).values()];
 /** An IPv6 address may be in brackets, as in a URL. */
 const listenHost = (item: string) => {
   const host = hostName(item)?.replace(/^\[(.*)\]$/, "$1");
@@ -144,7 +145,7 @@ const SCHEMA = z.object({
   CONTRACT_ADDRESS: parsedBy(parseAddress, "0x and 40 hex digits, the access contract's address").optional(),
   RPC_URL: listOf(rpcUrl, "one or more http(s) or ws(s) URLs, separated by commas")
     .refine((urls) => urls.length > 0, "must name at least one URL")
-    .refine(isSet, "must name each URL once: an upstream is no witness for itself"),
+    .transform(onceEach),
   START_BLOCK: integer(0, 2 ** 48).optional(),
   CONTRACT_PRIVATE_KEY: z.string().optional(),
   WIREGUARD_PRIVATE_KEY: parsedBy(

@@ -59,7 +59,7 @@ export class CrashNode {
     const { url, contract } = this.world.chain;
     const common = {
       // Twice, for a second witness at once: the ring revokes more than a fifth of the peers within ten minutes.
-      ...{ RPC_URL: `${url},${url}`, CONTRACT_ADDRESS: contract, ADMIN_TOKEN },
+      ...{ RPC_URL: `${url},${url}/?second`, CONTRACT_ADDRESS: contract, ADMIN_TOKEN },
       ...{ POLL_INTERVAL: "50", LOG_LEVEL: "warn", PATH: `${BUILT}/bin:${process.env["PATH"]}` },
     };
     // The lab's own last argument is the source, and is let go of.

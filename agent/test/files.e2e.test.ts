@@ -84,7 +84,7 @@ it("a disk that is read-only is named, and still read", async () => {
 
 describe("a wg0.conf that is mounted as a single file", () => {
   it("is written in place, whole, however long the one before was", async () => {
-    writeFileSync("/run/host.conf", "x".repeat(10_000));
+    writeFileSync("/run/host.conf", `# Generation ${"x".repeat(10_000)}`);
     writeFileSync("/run/etc/wg0.conf", "");
     await sh("mount --bind /run/host.conf /run/etc/wg0.conf");
     const files = open();
