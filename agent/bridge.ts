@@ -214,8 +214,9 @@ function caughtUp(agent: Agent): void {
 
 /** The ledger's next state; what it touched waits to be judged, however long that takes to come. */
 export function take(agent: Agent, { ledger, touched }: Advanced): void {
+  const tipBefore = tipOf(trail(agent.ledger)).number;
   agent.ledger = ledger;
-  mistrust(agent, touched);
+  mistrust(agent, touched, { tipBefore });
   for (const id of touched) agent.touched.add(id);
 }
 

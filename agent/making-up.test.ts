@@ -11,7 +11,7 @@ import type { Address } from "./model.ts";
 import { witnessRemovals } from "./proving.ts";
 import { heedRetellings } from "./retelling.ts";
 import { Boot, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
-import { Forks, KEYS, replacing } from "./test/forks.ts";
+import { Forks, KEYS, replacing, upTo } from "./test/forks.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
 import { type Backend, ScriptedChain } from "./test/scripted-chain.ts";
 import { ScriptedContract, strings, word } from "./test/scripted-contract.ts";
@@ -481,6 +481,38 @@ describe("a fork whose logs the followed upstream tells one block at a time, eac
     expect(performance.now() - startedMs).toBeLessThan(11_000);
     expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
   }, 60_000);
+});
+
+describe("a longer fork that lacks a revoke, beside an upstream that has not come to the revoke yet", () => {
+  it.each([
+    ["below", 1],
+    ["at", 0],
+  ])("brings nobody back, where it begins %s the block that that one stands at", async (_, depth) => {
+    await world.node(2);
+    const { boot } = world;
+    const top = boot.chain.head;
+    const fork = world.twin().chain;
+    fork.reorg(depth);
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    await world.during(2, () => {});
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+    fork.mine(7);
+    serve("scripted", honest, fork.answer);
+    world.serve(
+      "other",
+      upTo(boot.chain, () => top),
+    );
+    world.run(heedRivals, vouchAdditions, witnessRemovals);
+    for (let second = 0; second < 8; second += 2) {
+      fork.mine(1);
+      boot.clockMs += 2_000;
+      await world.patrol();
+      await boot.poll();
+      await sleep(50);
+    }
+    expect(boot.holds(keyOf(1), keyOf(2))).toEqual([false, true]);
+  });
 });
 
 describe("a head that the followed upstream makes up, with blocks down to ours", () => {

@@ -25,7 +25,7 @@ export function replaceLedger(agent: Agent): ReadonlySet<TokenId> {
   const [before, after] = [agent.ledger.registry, ledger.registry];
   const others = recordedIds(after).filter((id) => !isAlike(token(before, id), token(after, id)));
   agent.ledger = ledger;
-  mistrust(agent, [...others, ...agent.unvouched.keys()], true);
+  mistrust(agent, [...others, ...agent.unvouched.keys()], { isReread: true });
   agent.rebuilding = undefined;
   return roster.rebuild(ledger.registry, tipOf(trail(ledger)).number);
 }

@@ -12,7 +12,7 @@ import { unwitnessedLimit } from "./witness.ts";
 export interface Unvouched {
   /** Since when nobody has vouched for it, nor an upstream been on the way to its block (steady time). */
   readonly sinceMs: number;
-  /** Our newest block when it was touched or last denied: whoever vouches for it must have come so far. */
+  /** Our newest block before or after it was touched, or last denied: whoever vouches for it must have come so far. */
   readonly sinceBlock: number;
   /** An upstream tells otherwise: time alone does not let it in. */
   readonly dispute: Dispute | undefined;
@@ -32,8 +32,15 @@ type Duty = Pick<Admitted, "role" | "endpoint">;
  */
 export const MANY = 400;
 
-/** What was said of these tokens is one upstream's word until somebody vouches for it. `isReread`: by the whole history. */
-export function mistrust(agent: Agent, ids: Iterable<TokenId>, isReread = false): void {
+interface Told {
+  /** By the whole history. */
+  readonly isReread?: boolean;
+  /** Our newest block before: a fork that goes back below it is vouched for by nobody who has not come so far. */
+  readonly tipBefore?: number;
+}
+
+/** What was said of these tokens is one upstream's word until somebody vouches for it. */
+export function mistrust(agent: Agent, ids: Iterable<TokenId>, { isReread = false, tipBefore = 0 }: Told = {}): void {
   if (agent.rpc.upstreams().length < 2) return;
   const { unvouched: all } = agent;
   const isFirst = agent.isInHistory && !agent.hasArrived;
@@ -44,7 +51,8 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>, isReread = false)
     // What the chain that we follow tells anew settles no dispute; a history that is read again does.
     const { dispute, isDenied = false } = isReread ? {} : (before ?? {});
     const was = before === undefined ? dutyOf(agent, id) : before.was;
-    all.set(id, { ...at(agent), dispute, isDenied, was });
+    const { sinceMs, sinceBlock } = at(agent);
+    all.set(id, { sinceMs, sinceBlock: Math.max(tipBefore, sinceBlock), dispute, isDenied, was });
   }
 }
 

@@ -188,14 +188,14 @@ async function wordOf(
   if (said.size === ids.length) return (id) => said.get(id) ?? "unheard";
   const place = await placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal);
   const last = place.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;
+  const hasCome = (id: TokenId) => place.head.number >= (agent.unvouched.get(id)?.sinceBlock ?? tipOf(held).number);
   if (last !== undefined) {
-    const hasCome = (id: TokenId) => last.block.number >= (agent.unvouched.get(id)?.sinceBlock ?? tipOf(held).number);
     const open = ids.filter((id) => !said.has(id) && hasCome(id));
     for (const [id, word] of await readWords(agent, name, open, last, signal)) said.set(id, word);
   }
   // Where its own chain has the token as ours has it, it does not matter whose blocks stay.
   if (place.kind === "elsewhere") {
-    const open = ids.filter((id) => !said.has(id));
+    const open = ids.filter((id) => !said.has(id) && hasCome(id));
     const theirs = { block: place.head, registry: ledger.registry };
     for (const [id, word] of await readWords(agent, name, open, theirs, signal)) if (word === "so") said.set(id, word);
   }
