@@ -83,7 +83,7 @@ export function describe(fault: Fault): string {
     case "chain.no-start-block":
       return `upstream ${fault.upstream} has no state old enough to find the contract's first block: set START_BLOCK`;
     case "chain.before-start":
-      return `START_BLOCK ${fault.startBlock} is above the newest block of ${fault.upstream}, ${fault.head}: set it to the block of the contract's deployment`;
+      return `the first block to read, ${fault.startBlock}, is above the newest of ${fault.upstream}, ${fault.head}: set START_BLOCK to the block of the contract's deployment, or wait for the upstream`;
     case "chain.fork-below-finality":
       return `block ${fault.block} was final and is no longer canonical: additions are frozen; compare upstreams, then run dstack-vpn resync`;
     case "chain.request-failed":

@@ -80,38 +80,48 @@ async function* onward(walk: Walk, unread?: string): AsyncGenerator<Advance, Rea
   seen(walk);
   if (target === undefined || target.upstream === unread) return undefined;
   const hasOther = unread === undefined && hasWitness(rpc, target.upstream);
+  const isHurried = hasOther && !follower.isPatient && isAnotherAhead(walk, target);
+  if (hasOther) follower.isPatient = false;
   try {
-    return yield* reached(walk, target, hasOther);
+    return yield* reached(walk, target, isHurried);
   } catch (error) {
     options.signal.throwIfAborted();
     if (!hasOther || !(isRefusal(error) || isLate(error))) throw error;
     if (walk.trail === trail) Object.assign(follower.heads, { tipFrom, head });
+    follower.isPatient = isLate(error);
     const other = yield* onward(walk, target.upstream);
+    if (other !== undefined) follower.isPatient = false;
     rpc.suspect(target.upstream);
     return other;
   }
 }
 
+/** By the heads that were told last. */
+function isAnotherAhead({ rpc, trail }: Walk, { upstream }: Target): boolean {
+  const tip = tipOf(trail).number;
+  return rpc.upstreams().some(({ name, healthy, headBlock = -1 }) => healthy && name !== upstream && headBlock > tip);
+}
+
 const isRefusal = (error: unknown) => error instanceof RpcError || error instanceof AgentError;
 const isLate = (error: unknown) => error instanceof DOMException && error.name === "TimeoutError";
 
-async function* reached(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance, Reached | undefined> {
+async function* reached(walk: Walk, target: Target, isHurried: boolean): AsyncGenerator<Advance, Reached | undefined> {
   if (!isFar(walk.trail, target)) {
-    yield* led(walk, target, hasOther);
+    yield* led(walk, target, isHurried);
     return target;
   }
   const final = yield* settled(walk, target);
   const left = since(target, walk.trail);
   if (left === undefined) return undefined;
-  yield* led(walk, left, hasOther);
+  yield* led(walk, left, isHurried);
   return { ...left, final };
 }
 
 /** Told block by block, each as late as it may, a fork could hold up a revoke for minutes: another upstream is asked sooner. */
-function led(walk: Walk, target: Target, hasOther: boolean): AsyncGenerator<Advance> {
+function led(walk: Walk, target: Target, isHurried: boolean): AsyncGenerator<Advance> {
   const { options, follower } = walk;
   const { signal } = options;
-  const haste = hasOther ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
+  const haste = isHurried ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
   return extended(walk, withBlooms(target, follower.habits), haste);
 }
 

@@ -128,6 +128,22 @@ describe("a START_BLOCK that the chain has not reached", () => {
   });
 });
 
+it("a first block that an upstream has not reached is not blamed where the one that is ahead gives no logs", async () => {
+  const chain = new ScriptedChain();
+  const contract = new ScriptedContract(chain);
+  chain.mine(60);
+  contract.grant(ALICE, "node", KEY);
+  contract.mine();
+  const silent: Lie = (call, next) =>
+    call.method === "eth_getLogs" ? { error: { code: -32000, message: "busy" } } : next(call.method, call.params);
+  const { rpc } = await upstreams(chain.answer, contract.address, [silent], [behind(40)]);
+  const watcher = watching(rpc, contract.address, 50);
+  for (let polls = 0; polls < 3; polls++) {
+    const error = await watcher.poll().catch((error: unknown) => error);
+    expect(error).not.toMatchObject({ fault: { code: "chain.before-start" } });
+  }
+});
+
 describe("a contract whose first block nobody knows", () => {
   it.each([1, 2, 77, 500])("is found at block %d, and nothing is read before it", async (first) => {
     const chain = new ScriptedChain();

@@ -79,8 +79,8 @@ export async function newHead(
       throw first.route.error;
     }
     heads.shorter = 0;
-    if ([first, second].every((seen) => seen === undefined || isBeforeStart(seen, trail)))
-      throw beforeStart(first, trail);
+    const isBefore = [first, second].every((seen) => seen === undefined || isBeforeStart(seen, trail));
+    if (isBefore && unread === undefined) throw beforeStart(first, trail);
     return undefined;
   }
   heads.shorter = chosen.head.number < tip.number ? heads.shorter + 1 : 0;

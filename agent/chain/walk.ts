@@ -63,6 +63,8 @@ export interface Follower {
   readonly told: Map<number, Map<number, string>>;
   readonly second: Second;
   readonly search: Search;
+  /** The last poll was late, and no other upstream had more to tell: this one takes its time. */
+  isPatient: boolean;
   /** The block of the last conflict that was told. */
   conflictAt: number | undefined;
 }
@@ -92,6 +94,7 @@ export function newFollower(hasBlooms = false): Follower {
     told: new Map(),
     second: { doubts: new Map(), final: undefined },
     search: { refusals: 0 },
+    isPatient: false,
     conflictAt: undefined,
   };
 }
