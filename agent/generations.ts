@@ -63,8 +63,7 @@ async function write(agent: Agent): Promise<void> {
   // Also where it fails: part of it may be on the disk, and no number is given twice.
   agent.generation = conf.generation;
   try {
-    const aside = await files.write(conf, peers);
-    if (aside !== undefined) agent.log.warn({ path: aside }, "config.set-aside");
+    await files.write(conf, peers, (path) => agent.log.warn({ path }, "config.found"));
     agent.lastBackupAt = wallMs;
     mended(agent, "config.unwritten");
   } catch (error) {

@@ -11,7 +11,6 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -148,25 +147,32 @@ describe("wg0.conf", () => {
     expect(await after.isIntact()).toBe(true);
   });
 
-  it("that no agent wrote is copied beside it before it is replaced, once", async () => {
-    const theirs = "[Interface]\nPrivateKey = their only one\n";
-    for (const generation of [3, 4]) {
+  it("that no agent wrote is copied beside it before it is replaced, each once", async () => {
+    const copies: string[] = [];
+    for (const [generation, theirs] of ["their only key", "another", "their only key"].entries()) {
       writeFileSync(confPath(), theirs, { mode: 0o600 });
-      utimesSync(confPath(), 1_767_225_600, 1_767_225_600);
-      const aside = await write(generation, "C@3");
-      expect(aside).toBe(`${confPath()}.found-20260101T000000Z`);
-      expect(readFileSync(aside ?? "", "utf8")).toBe(theirs);
-      expect(statSync(aside ?? "").mode & 0o777).toBe(0o600);
+      await files.write(conf(3 + generation), peersOf("C@3").values(), (copy) => copies.push(copy));
+      const copy = copies.at(-1) ?? "";
+      expect(readFileSync(copy, "utf8")).toBe(theirs);
+      expect(statSync(copy).mode & 0o777).toBe(0o600);
     }
-    expect(drawnGeneration(await open().newest())).toBe("4: C@3");
-    expect(await write(5, "C@3")).toBeUndefined();
+    expect(new Set(copies).size).toBe(2);
+    expect(readdirSync(join(root, "etc"))).toHaveLength(4);
+    expect(drawnGeneration(await open().newest())).toBe("5: C@3");
+  });
+
+  it("that no agent wrote is copied also after a crash that left half a copy", async () => {
+    writeFileSync(confPath(), "theirs");
+    writeFileSync(join(root, "etc/.wg0.found.tmp"), "the");
+    await write(3, "C@3");
+    const copies = readdirSync(join(root, "etc")).filter((name) => name.includes("found"));
+    expect(copies.map((name) => readFileSync(join(root, "etc", name), "utf8"))).toEqual(["theirs"]);
   });
 
   it("that no agent wrote stays where it cannot be copied", async () => {
     writeFileSync(confPath(), "theirs");
-    utimesSync(confPath(), 1_767_225_600, 1_767_225_600);
-    mkdirSync(`${confPath()}.found-20260101T000000Z`);
-    expect(await faultOf(write(3, "C@3"))).toMatchObject({ code: "config.unwritten", path: confPath() });
+    mkdirSync(join(root, "etc/.wg0.found.tmp"));
+    expect(await faultOf(write(3, "C@3"))).toMatchObject({ code: "config.unwritten", path: `${confPath()}.found` });
     expect(readFileSync(confPath(), "utf8")).toBe("theirs");
   });
 
@@ -207,7 +213,8 @@ describe("wg0.conf", () => {
   });
 
   it("is cleaned of the drafts of a crash", async () => {
-    for (const draft of ["etc/.wg0.conf.tmp", "etc/backups/.wg0.conf.tmp"]) writeFileSync(join(root, draft), "half");
+    for (const draft of ["etc/.wg0.conf.tmp", "etc/.wg0.found.tmp", "etc/backups/.wg0.conf.tmp"])
+      writeFileSync(join(root, draft), "half");
     await files.thin();
     expect(readdirSync(join(root, "etc"))).toEqual(["backups", "wg0.conf"]);
     expect(backupNames()).toHaveLength(2);

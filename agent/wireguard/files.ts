@@ -2,9 +2,11 @@
  * The door to `wg0.conf` and its backups.
  * Whatever is on disk may have been cut, edited or replaced by somebody: it is read whole and checked, or not used.
  */
-import { constants } from "node:fs";
+import { createHash } from "node:crypto";
+import { constants, createReadStream } from "node:fs";
 import { copyFile, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { AgentError } from "../errors.ts";
 import type { Peer } from "../model.ts";
 import { type Backup, backupName, kept, parseBackupName } from "./backups.ts";
@@ -20,11 +22,11 @@ export interface Generation {
 export interface Files {
   readonly path: string;
   /**
-   * Writes the generation as `wg0.conf` and as a backup, in slices. A file that no agent wrote is copied beside it first.
-   * @returns the copy's path
+   * Writes the generation as `wg0.conf` and as a backup, in slices. A file that no agent wrote is copied beside it first,
+   * and `onFound` told where.
    * @throws AgentError config.unwritten, and then the file that was there is still whole
    */
-  write(conf: Conf, peers: Iterable<Peer>): Promise<string | undefined>;
+  write(conf: Conf, peers: Iterable<Peer>, onFound?: (copy: string) => void): Promise<void>;
   /** False when somebody changed or removed `wg0.conf` since we last wrote or read it, or took all of its backups away. */
   isIntact(): Promise<boolean>;
   /** The newest generation that is whole: `wg0.conf`, or else a backup. */
@@ -48,7 +50,7 @@ export interface FilesOptions {
 export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions): Files {
   const path = join(configDir, `${interfaceName}.conf`);
   const backupDir = join(configDir, "backups");
-  const draftIn = (directory: string) => join(directory, `.${interfaceName}.conf${TEMPORARY}`);
+  const draftIn = (directory: string, of = "conf") => join(directory, `.${interfaceName}.${of}${TEMPORARY}`);
   let seen: string | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -79,7 +81,7 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
     }
   }
 
-  async function write(conf: Conf, peers: Iterable<Peer>): Promise<string | undefined> {
+  async function write(conf: Conf, peers: Iterable<Peer>, onFound: (copy: string) => void): Promise<void> {
     const draft = draftIn(configDir);
     let at = path;
     try {
@@ -87,15 +89,18 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
       await create(draft, renderConf(conf, peers));
       // Also the disk's word: what cannot be read back is not put in place of what can.
       await parse(draft, () => {});
-      const isStrange = seen === undefined || seen !== (await fingerprint(path));
-      const aside = isStrange ? await setAside(path) : undefined;
+      if (seen === undefined || seen !== (await fingerprint(path))) {
+        at = `${path}.found`;
+        const copy = await setAside(path, draftIn(configDir, "found"));
+        if (copy !== undefined) onFound(copy);
+      }
+      at = path;
       await replace(draft, path);
       seen = await fingerprint(path);
       // Second, so that no number is ever given twice: it goes on from the one in wg0.conf.
       at = backupDir;
       await backUp(conf);
       await thin().catch(() => {});
-      return aside;
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
       throw new AgentError({ code: "config.unwritten", path: at, problem: problemOf(cause) }, { cause });
@@ -136,10 +141,11 @@ export function openFiles({ interfaceName, configDir, maxBackups }: FilesOptions
     list,
     read,
     newest,
-    write: (conf, peers) => inTurn(() => write(conf, peers)),
+    write: (conf, peers, onFound = () => {}) => inTurn(() => write(conf, peers, onFound)),
     thin: () =>
       inTurn(async () => {
-        for (const directory of [configDir, backupDir]) await rm(draftIn(directory), { force: true });
+        const drafts = [draftIn(configDir), draftIn(configDir, "found"), draftIn(backupDir)];
+        for (const draft of drafts) await rm(draft, { force: true });
         await thin();
       }),
     isIntact: async () => seen !== undefined && seen === (await fingerprint(path)) && (await list()).length > 0,
@@ -166,17 +172,22 @@ async function replace(draft: string, path: string): Promise<void> {
   }
 }
 
-/** A file that has no agent's first line is somebody's own, such as another VPN's with its only key. */
-async function setAside(path: string): Promise<string | undefined> {
+/** A file that has no agent's first line is somebody's own, such as another VPN's with its only key. One copy of each is kept. */
+async function setAside(path: string, draft: string): Promise<string | undefined> {
   const found = await lstat(path).catch(() => undefined);
   if (!found?.isFile() || found.size === 0 || (await isGeneration(path))) return undefined;
-  const aside = `${path}.found-${found.mtime.toISOString().slice(0, 19).replaceAll(/[-:]/g, "")}Z`;
-  const before = await lstat(aside).catch(() => undefined);
-  // Of an attempt before this one.
-  if (before?.isFile() && before.size === found.size) return aside;
-  await copyFile(path, aside, constants.COPYFILE_EXCL);
-  await flush(aside);
-  return aside;
+  try {
+    await rm(draft, { force: true });
+    await copyFile(path, draft, constants.COPYFILE_EXCL);
+    await flush(draft);
+    const hash = createHash("sha256");
+    await pipeline(createReadStream(draft), hash);
+    const copy = `${path}.found-${hash.digest("hex").slice(0, 12)}`;
+    await rename(draft, copy);
+    return copy;
+  } finally {
+    await rm(draft, { force: true });
+  }
 }
 
 async function isGeneration(path: string): Promise<boolean> {
