@@ -26,6 +26,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
+readonly SELF=$PWD/scripts/deploy-docker.sh
 
 readonly AGENT_UID=51820 # of docker/*/Dockerfile
 readonly PROJECT=${COMPOSE_PROJECT_NAME:-dstack-vpn} LETTERS=abcdefgh
@@ -38,7 +39,7 @@ stop() {
   printf 'deploy-docker: %s\n' "$@" >&2
   exit 1
 }
-help() { sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0"; }
+help() { sed -n '2,/^set /{s/^# \{0,1\}//p}' "$SELF"; }
 usage() {
   help >&2
   exit 64
@@ -131,7 +132,7 @@ verb_build() { build_images; }
 verb_deploy() {
   local started=$SECONDS
   [ ! -f "$STATE/current/env" ] || [ "$(remembered DEPLOYED_DEVNET)" = "$devnet" ] || stop \
-    "what is deployed here follows another chain: cleanup first, which removes its keys and state," \
+    "what is deployed here is $([ -z "$devnet" ] && echo a || echo no) devnet, and follows another chain: cleanup first, which removes its keys and state," \
     "or deploy beside it, with a DEPLOY_DIR and a COMPOSE_PROJECT_NAME of its own"
   build_images
   verb_setup
@@ -140,6 +141,7 @@ verb_deploy() {
     say "would: start ${nodes[*]} ${devnet:+devnet }${rest[*]} and wait until they are healthy"
     return
   fi
+  [ ! -f "$STATE/current/env" ] || free_web
   if is_deployed && all_healthy; then
     rm -rf "$STATE/next"
     say "nothing has changed"
@@ -215,10 +217,10 @@ verb_restart() { again restart; }
 again() {
   deployed
   [ ${#services[@]} -gt 0 ] || services=("${nodes[@]}" "${rest[@]}" ${devnet:+devnet})
+  [ -n "$dry_run" ] || free_web
   act in_deployment current "$1" "${services[@]}"
   if [[ " ${services[*]} " == *" node-b "* ]]; then
     # It lives in node-b's network namespace, which is a new one now.
-    [ -n "$dry_run" ] || free_web
     act_quietly in_deployment current up -d --no-deps web
     act in_deployment current restart web
     [[ " ${services[*]} " == *" web "* ]] || services+=(web)
