@@ -138,7 +138,7 @@ export interface Agent extends Parts {
   readonly unvouched: Map<TokenId, Unvouched>;
   /** Upstreams that were behind when they were last asked to vouch: their head, and since when it is there (steady time). */
   readonly laggards: Map<string, { readonly head: number; readonly sinceMs: number }>;
-  /** `token endpoint` of the nodes that have one and cannot be dialled there: each was told once. */
+  /** `token endpoint` of the nodes that have one and cannot be dialled there: each was told once, until it can be. */
   undialled: ReadonlySet<string>;
   /** What of the history another upstream has not told yet; never where there is only one. */
   untold: Untold | undefined;

@@ -94,6 +94,12 @@ describe("a mistake is found", () => {
     ["a contract address that is too short", { CONTRACT_ADDRESS: "0xab" }, ["CONTRACT_ADDRESS"]],
     ["a file as upstream", { RPC_URL: "file:///etc/passwd" }, ["RPC_URL"]],
     ["one of two upstreams wrong", { RPC_URL: "https://a.example,nonsense" }, ["RPC_URL"]],
+    ["a chain id that is no number", { NETWORK: "base", CHAIN_ID: "abc" }, ["CHAIN_ID"]],
+    [
+      "another chain than the preset's, which has no contract",
+      { NETWORK: "base-sepolia", CHAIN_ID: "10" },
+      ["CONTRACT_ADDRESS"],
+    ],
     ["base's own contract on another chain", { NETWORK: "base", CHAIN_ID: "84532" }, ["CONTRACT_ADDRESS"]],
     ["a port in the address to listen on", { HEALTH_CHECK_HOST: "localhost:80" }, ["HEALTH_CHECK_HOST"]],
     ["commas and no upstream", { RPC_URL: ",," }, ["RPC_URL"]],

@@ -247,7 +247,8 @@ function together(values: Readonly<Record<string, string>>): Fault[] {
   ) {
     wrong("CONTRACT_ADDRESS", "is required: this network has no preset contract");
   }
-  const isElsewhere = preset !== undefined && ![undefined, String(preset.chainId)].includes(values["CHAIN_ID"]);
+  const chainId = Number(values["CHAIN_ID"] ?? preset?.chainId);
+  const isElsewhere = preset?.contract !== undefined && Number.isInteger(chainId) && chainId !== preset.chainId;
   if (isElsewhere && values["CONTRACT_ADDRESS"] === undefined && values["NETWORK"] !== "devnet") {
     wrong(
       "CONTRACT_ADDRESS",

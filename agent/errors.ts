@@ -103,7 +103,7 @@ export function describe(fault: Fault): string {
     case "address.overlap":
       return fault.overlay.includes(":")
         ? `the contract's own ${fault.overlay} has the route ${fault.route} on this host already: another interface here is in the same VPN, so run this node in a network namespace (a container) of its own`
-        : `OVERLAY_IPV4 ${fault.overlay} overlaps the route ${fault.route} on this host: remove that where this node left it behind, or choose another OVERLAY_IPV4 on every node`;
+        : `OVERLAY_IPV4 ${fault.overlay} overlaps the route ${fault.route} on this host: remove that interface where this node left it behind, or choose another OVERLAY_IPV4 on every node`;
     case "store.other-chain":
       return `${fault.path} belongs to another ${fault.field} (${fault.got}, not ${fault.expected}): point STATE_DIR elsewhere or move the file away`;
     case "store.locked":

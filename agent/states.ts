@@ -24,7 +24,7 @@ export async function readStates(
   if (states.size === 0 || self.kind !== "found" || [...states.values()].some(isPresent)) return states;
   const { id } = self.token;
   const own = states.get(id) ?? (await read([id])).get(id);
-  return own === undefined || isPresent(own) ? states : new Map();
+  return own !== undefined && isPresent(own) ? states : new Map();
 }
 
 /** The newest unfinal block that we share with an upstream which does not have our newest, with the registry after it. */

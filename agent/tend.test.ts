@@ -303,8 +303,10 @@ describe("tending", () => {
       boot.contract.setEndpoint(a, endpoint);
       boot.contract.mine();
       await boot.poll();
-      for (let passes = 0; passes < 2; passes++) await boot.fullPass();
-      await setTimeout(20);
+      for (let passes = 0; passes < 2; passes++) {
+        await boot.fullPass();
+        await setTimeout(50);
+      }
     }
     const tokenId = String(a);
     expect(told()).toEqual([

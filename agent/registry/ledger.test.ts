@@ -200,6 +200,26 @@ describe("the ledger", () => {
       "1 | 2",
     ],
     [
+      "keeps that it was another token that was meant",
+      [
+        "history 1: grant 1 A k; grant 2 A x",
+        "extend 2: announce A l",
+        "extend 3:",
+        "observe 3: read 1 k; read 2 l",
+        "rewind 2",
+      ],
+      "1 A k, 2 A l",
+      "1 A k, 2 A x",
+      "1 | 2",
+    ],
+    [
+      "drops a key that is neither the token's nor what was announced",
+      ["history 1: grant 1 A k", "extend 2: announce A l", "extend 3:", "observe 3: read 1 -", "rewind 2"],
+      "1 A k?",
+      "1 A k",
+      "1 | 2",
+    ],
+    [
       "keeps it where the announcement is final",
       ["history 1: grant 1 A k; announce A l", "extend 3:", "observe 3: read 1 l", "extend 4: key 1 m", "rewind 2"],
       "1 A l",
@@ -367,8 +387,12 @@ const inOrder = ({ events }: { events: readonly AccessEvent[] }) =>
 
 /** Whether a read that a reorg drops is of a key that still waits, and of a token that nothing before it touched. */
 function holds(event: AccessEvent, before: readonly AccessEvent[], registry: Ledger["registry"]): boolean {
-  const waiting = event.kind === "key-read" ? token(registry, event.tokenId) : undefined;
+  if (event.kind !== "key-read") return false;
+  const waiting = token(registry, event.tokenId);
   if (waiting?.unreadSince === undefined || !waiting.active) return false;
+  const { claim, owner } = waiting;
+  const isAnswer = event.key === claim?.key || registry.maps.announced.get(owner)?.has(event.key);
+  if (!isAnswer) return false;
   const touches = (other: AccessEvent) =>
     "tokenId" in other ? other.tokenId === waiting.id : "owner" in other && other.owner === waiting.owner;
   return !before.some(touches);

@@ -89,17 +89,22 @@ export function observe(ledger: Ledger, reads: readonly AccessEvent[]): Advanced
  * its token: a reorg that leaves the announcement alone takes nobody's peer until the contract answers once more.
  */
 function readsThatHold({ registry, unfinal, final }: Ledger, dropped: readonly Unfinal[]): AccessEvent[] {
-  const open = new Map(unreadIds(registry).map((id) => [id, registry.maps.records.get(id)?.owner]));
+  const open = new Map(unreadIds(registry).map((id) => [id, registry.maps.records.get(id)]));
   const { number, hash } = unfinal.at(-1)?.block ?? final;
   const reads: AccessEvent[] = [];
   for (const event of dropped.flatMap(({ events }) => events)) {
     // Whatever an unreadable one meant, the contract may have taken it.
     if (open.size === 0 || event.kind === "invalid") break;
     if (event.kind === "owner-key-update") {
-      for (const [id, owner] of open) if (owner === event.owner) open.delete(id);
-    } else if (open.delete(event.tokenId) && event.kind === "key-read") {
-      reads.push({ ...event, at: { block: number, logIndex: AFTER_LOGS }, blockHash: hash });
+      for (const [id, token] of open) if (token?.owner === event.owner) open.delete(id);
+      continue;
     }
+    const token = open.get(event.tokenId);
+    open.delete(event.tokenId);
+    if (token === undefined || event.kind !== "key-read") continue;
+    // Neither announced nor the token's own, it answers nothing: that is asked again.
+    const isAnswer = token.claim?.key === event.key || registry.maps.announced.get(token.owner)?.has(event.key);
+    if (isAnswer) reads.push({ ...event, at: { block: number, logIndex: AFTER_LOGS }, blockHash: hash });
   }
   return reads;
 }
