@@ -193,8 +193,8 @@ async function wordOf(
     const open = ids.filter((id) => !said.has(id) && hasCome(id));
     for (const [id, word] of await readWords(agent, name, open, last, signal)) said.set(id, word);
   }
-  // Where its own chain has the token as ours has it, it does not matter whose blocks stay.
-  if (place.kind === "elsewhere") {
+  // Where its own chain has the token as ours has it, it does not matter whose blocks stay. Confirmations are counted in ours.
+  if (place.kind === "elsewhere" && agent.settings.grantConfirmations === 1) {
     const open = ids.filter((id) => !said.has(id) && hasCome(id));
     const theirs = { block: place.head, registry: ledger.registry };
     for (const [id, word] of await readWords(agent, name, open, theirs, signal)) if (word === "so") said.set(id, word);
