@@ -13,6 +13,7 @@ import {
   cappedBlocks,
   cappedBytes,
   cappedResults,
+  frozen,
   lateLogs,
   RESULT_CAPS,
   refusedTags,
@@ -127,6 +128,26 @@ describe("a START_BLOCK that the chain has not reached", () => {
     expect(toldPlaces(watcher)).toEqual(await places(young.answer, contract.address));
   });
 });
+
+it("an upstream that tells logs slowly is not hurried where the other one stands still", async () => {
+  const chain = new ScriptedChain({ finalizedDepth: 60 });
+  const contract = new ScriptedContract(chain);
+  contract.grant(ALICE, "node", KEY);
+  contract.mine();
+  chain.mine(100);
+  let delayMs = 0;
+  const slow: Lie = ({ method, params }, next) =>
+    method === "eth_getLogs" ? sleep(delayMs).then(() => next(method, params)) : next(method, params);
+  const { rpc } = await upstreams(chain.answer, contract.address, [slow], [frozen()]);
+  const watcher = watching(rpc, contract.address);
+  await watcher.poll();
+  delayMs = 4_500;
+  contract.revoke(1n);
+  contract.mine();
+  chain.mine(20);
+  await watcher.poll();
+  expect(watcher.trail.unfinal.at(-1)?.number).toBe(chain.head);
+}, 90_000);
 
 it("a first block that an upstream has not reached is not blamed where the one that is ahead gives no logs", async () => {
   const chain = new ScriptedChain();
