@@ -58,7 +58,7 @@ export class CrashNode {
     rmSync(this.host.file(GATE.path), { force: true });
     const { url, contract } = this.world.chain;
     const common = {
-      // Twice, for a second witness at once: the ring revokes more than a fifth of the peers within ten minutes.
+      // By two URLs, for a second witness at once: the ring revokes more than a fifth of the peers within ten minutes.
       ...{ RPC_URL: `${url},${url}/?second`, CONTRACT_ADDRESS: contract, ADMIN_TOKEN },
       ...{ POLL_INTERVAL: "50", LOG_LEVEL: "warn", PATH: `${BUILT}/bin:${process.env["PATH"]}` },
     };

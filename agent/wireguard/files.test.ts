@@ -16,8 +16,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
-import { AgentError } from "../errors.ts";
 import { PrivateKey } from "../model.ts";
+import { faultOf } from "../test/fault-of.ts";
 import { cidr, drawn, peersOf } from "../test/peers.ts";
 import type { Conf } from "./conf.ts";
 import { type Files, type Generation, openFiles } from "./files.ts";
@@ -44,14 +44,6 @@ const write = (generation: number, drawing: string, to: Files = files) =>
   to.write(conf(generation), peersOf(drawing).values());
 const drawnGeneration = (found: Generation | undefined) =>
   found && `${found.conf.generation}: ${found.peers.map((peer) => drawn(peer)).join(" ")}`;
-const faultOf = async (work: Promise<unknown>) => {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  return error instanceof AgentError ? error.fault : error;
-};
-
 describe("a generation", () => {
   it("is written as wg0.conf and as a backup, for root alone", async () => {
     await write(1, "A@1!7~25 B@2");

@@ -12,8 +12,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
-import { AgentError } from "../errors.ts";
 import { PrivateKey } from "../model.ts";
+import { faultOf } from "../test/fault-of.ts";
 import { loadPrivateKey } from "./private-key.ts";
 
 let root: string;
@@ -21,14 +21,6 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "dstack-vpn-key-"));
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
-
-const faultOf = async (work: Promise<unknown>) => {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  return error instanceof AgentError ? error.fault : error;
-};
 
 describe("the private key", () => {
   const path = () => join(root, "state/private.key");

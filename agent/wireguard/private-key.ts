@@ -11,9 +11,7 @@ import { codeOf, create, flush, makeDirectory, problemOf, READABLE, TEMPORARY } 
  * @throws AgentError key.unreadable | key.lost
  */
 export async function loadPrivateKey(path: string, evidence: () => Promise<string | undefined>): Promise<PrivateKey> {
-  const text = await readFile(path, { encoding: "latin1", flag: READABLE })
-    .catch(absentIs<string | undefined>(undefined))
-    .catch(unreadable(path));
+  const text = await readFile(path, { encoding: "latin1", flag: READABLE }).catch(absent).catch(unreadable(path));
   if (text !== undefined) {
     const key = PrivateKey.parse(text);
     const problem = text.trim() === "" ? "it is empty" : "it is not a WireGuard private key";
@@ -47,12 +45,9 @@ async function sweep(directory: string, prefix: string): Promise<void> {
   }
 }
 
-const absentIs =
-  <T>(value: T) =>
-  (error: unknown): T => {
-    if (codeOf(error) === "ENOENT") return value;
-    throw error;
-  };
+function absent(error: unknown): undefined {
+  if (codeOf(error) !== "ENOENT") throw error;
+}
 
 const unreadable =
   (path: string) =>
