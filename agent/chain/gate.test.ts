@@ -1,11 +1,35 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { gate } from "./gate.ts";
 
-/** Enters `count` times, leaves at once, and tells how long that took. */
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** Enters `count` times, each leaving at once, and tells the milliseconds that it took. */
 async function timed(door: ReturnType<typeof gate>, count: number): Promise<number> {
   const startedAt = performance.now();
-  for (let i = 0; i < count; i++) (await door.enter(undefined))();
+  let isDone = false;
+  const all = (async () => {
+    for (let i = 0; i < count; i++) (await door.enter(undefined))();
+    isDone = true;
+  })();
+  while (!isDone) await vi.advanceTimersToNextTimerAsync();
+  await all;
   return performance.now() - startedAt;
+}
+
+/** Complains `times` times, each as one complaint; `hasAnswered`: with an answer in between. */
+async function complain(door: ReturnType<typeof gate>, times: number, { hasAnswered }: { hasAnswered: boolean }) {
+  for (let i = 0; i < times; i++) {
+    door.narrow();
+    if (hasAnswered) door.widen();
+    await vi.advanceTimersByTimeAsync(260);
+  }
+}
+
+/** Requests a second, once the bucket is empty. */
+async function rateOf(door: ReturnType<typeof gate>): Promise<number> {
+  await timed(door, 1_000);
+  return 100_000 / (await timed(door, 100));
 }
 
 describe("the gate of an upstream", () => {
@@ -28,43 +52,37 @@ describe("the gate of an upstream", () => {
 
   it("empties its bucket at once and then keeps to its rate", async () => {
     const door = gate({ slots: 1, perSecond: 100 });
-    await timed(door, 100);
-    expect(await timed(door, 20)).toBeGreaterThan(150);
+    expect(await timed(door, 100)).toBe(0);
+    expect(await timed(door, 100)).toBeCloseTo(1_000, -2);
   });
 
-  it("narrows when it is told to, once for what is said together", async () => {
+  it("halves its rate when it is told to, once for what is said together", async () => {
     const door = gate({ slots: 1, perSecond: 100 });
     door.narrow();
+    door.widen();
     door.narrow();
-    await timed(door, 1);
-    // 50 a second now; 25 would take 400 ms.
-    const took = await timed(door, 10);
-    expect(took).toBeGreaterThan(150);
-    expect(took).toBeLessThan(350);
+    expect(await rateOf(door)).toBeCloseTo(50, -1);
   });
 
   it("narrows no further while nothing is answered", async () => {
     const door = gate({ slots: 1, perSecond: 100 });
-    for (let i = 0; i < 3; i++) {
-      door.narrow();
-      await new Promise((resolve) => setTimeout(resolve, 260));
-    }
-    await timed(door, 13);
-    // 50 a second; at an eighth of the rate it would take 800 ms.
-    expect(await timed(door, 10)).toBeLessThan(450);
+    await complain(door, 3, { hasAnswered: false });
+    expect(await rateOf(door)).toBeCloseTo(50, -1);
   });
 
-  it("widens with every answer", async () => {
-    const door = gate({ slots: 1, perSecond: 1_000 });
-    for (let i = 0; i < 3; i++) {
-      door.narrow();
-      door.widen();
-      await new Promise((resolve) => setTimeout(resolve, 260));
-    }
-    for (let i = 0; i < 300; i++) door.widen();
-    await timed(door, 130);
-    // At an eighth of its rate it would take twice as long.
-    expect(await timed(door, 50)).toBeLessThan(300);
+  it("lets a few through, however often it is told to narrow", async () => {
+    const door = gate({ slots: 1, perSecond: 100 });
+    await complain(door, 50, { hasAnswered: true });
+    expect(await rateOf(door)).toBeCloseTo(4, 0);
+  });
+
+  it("widens with every answer, also from where that is a hundredth of little", async () => {
+    const door = gate({ slots: 1, perSecond: 100 });
+    await complain(door, 50, { hasAnswered: true });
+    for (let i = 0; i < 50; i++) door.widen();
+    expect(await rateOf(door)).toBeGreaterThan(15);
+    for (let i = 0; i < 200; i++) door.widen();
+    expect(await rateOf(door)).toBeCloseTo(100, -1);
   });
 
   it("turns away all who wait and none who are in", async () => {
