@@ -106,7 +106,7 @@ export interface Agent extends Parts {
   arrivedMs: number | undefined;
   followedMs: number | undefined;
   auditRepairs: number;
-  /** Tokens that an audit took away, by state alone. */
+  /** Tokens that an audit took away by state alone, and no log has revoked since. */
   readonly auditedOut: Set<TokenId>;
   /** What audits have found missing and could not ask the final block about. */
   readonly sightings: Map<TokenId, Sighting>;

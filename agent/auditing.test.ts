@@ -359,6 +359,39 @@ describe("an audit", () => {
     expect(boot.holds(keyOf(7), keyOf(17), keyOf(8), keyOf(18))).toEqual([false, true, false, true]);
   });
 
+  it.each([
+    ["after an audit that was told a lie and one that was not", 2],
+    ["after an audit had seen it", 1],
+  ])("never believes an old state again about whom a log has revoked (%s)", async (_, audits) => {
+    boot = new Boot();
+    const [id = 0n] = boot.grant(keyOf(7));
+    boot.chain.mine(20);
+    await boot.poll();
+    const about = id.toString(16).padStart(64, "0");
+    const isAbout = (method: string, params: readonly unknown[]) =>
+      method === "eth_call" && JSON.stringify(params[0]).includes(about);
+    boot.lie((method, params, truth) =>
+      isAbout(method, params)
+        ? { error: { code: 3, message: "execution reverted", data: "0x" } }
+        : truth(method, params),
+    );
+    expect(await auditAll(boot.agent, boot.signal)).toMatchObject({ repairs: 1 });
+    boot.lie();
+    if (audits > 1) await auditAll(boot.agent, boot.signal);
+    expect(boot.holds(keyOf(7))).toEqual([audits > 1]);
+    const old = boot.chain.hashOf(boot.chain.head);
+    boot.contract.revoke(id);
+    boot.contract.mine();
+    boot.chain.mine(40);
+    await boot.poll();
+    await boot.poll();
+    boot.lie((method, params, truth) =>
+      truth(method, isAbout(method, params) ? [params[0], { blockHash: old }] : params),
+    );
+    expect(await auditAll(boot.agent, boot.signal)).toMatchObject({ repairs: 0, withheld: 1 });
+    expect(boot.holds(keyOf(7))).toEqual([false]);
+  });
+
   it("takes away what changed at the tip though what is final cannot be read", async () => {
     boot = new Boot();
     const [updated = 0n] = boot.grant(keyOf(7));

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
 import { compare, type Observed, probeIds, sample } from "./chain/audit.ts";
@@ -14,7 +15,7 @@ import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { forget, lasting } from "./missing.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
-import { observe, trail } from "./registry/ledger.ts";
+import { type Advanced, foresee, observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
 import { readStates, type States } from "./states.ts";
 import { disputed, witnesses } from "./unvouched.ts";
@@ -79,13 +80,16 @@ async function audit(agent: Agent, known: readonly TokenId[], signal: AbortSigna
   forget(agent, states, missing);
   const { additions, withheld, unread } = await finalAdditions(agent, missing, states, at, signal);
   if (withheld > 0 && agent.rpc.upstreams().length === 1) readAgain(agent, withheld);
-  const fewer = (read: States) => differences(ledger.registry, read, tip, false);
+  const fewer = (read: States) => differences(ledger.registry, read, at, false);
   // What the tip takes away stands behind what is final, and would take away the very key that is added there.
   const added = new Map(additions.map(({ tokenId, state }) => [tokenId, state]));
   const gone = fewer(states).filter(({ tokenId }) => !isDeepStrictEqual(added.get(tokenId), states.get(tokenId)));
   const removals = await seconded(agent, gone, at, fewer, signal);
-  const repairs = repair(agent, removals, signal) + repair(agent, additions, signal);
-  await settleJudged(agent);
+  const removed = at.hash === tip.hash ? repair(agent, removals, signal) : removeAhead(agent, removals, tip, signal);
+  const repairs = removed + repair(agent, additions, signal);
+  if (agent.isWhole) await settleJudged(agent);
+  // Everybody else waits for the head that a reorg leads to; whoever is gone by the state does not.
+  else if (removed > 0) await settle(agent, agent.roster.less(removals));
   const beyond = [...states].filter(([id, state]) => hasLost(agent, id, state));
   return {
     repairs,
@@ -246,8 +250,22 @@ function repair(agent: Agent, repairs: readonly Observed[], signal: AbortSignal)
   const observed = observe(agent.ledger, repairs);
   // A reorg has taken the block that was read: the next audit reads another one.
   if (observed.touched.size === 0) return 0;
-  take(agent, observed);
-  for (const one of repairs) if (isRemoval(one)) agent.auditedOut.add(one.tokenId);
+  for (const { tokenId, state } of repairs) {
+    if (state.kind === "missing" || !state.active) agent.auditedOut.add(tokenId);
+    else agent.auditedOut.delete(tokenId);
+  }
+  return tellRepairs(agent, repairs, observed);
+}
+
+/** By the state after a block that our logs have not come to: until they have, nobody has a peer that it denies. */
+function removeAhead(agent: Agent, removals: readonly Observed[], tip: BlockRef, signal: AbortSignal): number {
+  // Where our blocks have moved on meanwhile, what was read was held against others: the next audit reads again.
+  if (removals.length === 0 || signal.aborted || tipOf(trail(agent.ledger)).hash !== tip.hash) return 0;
+  return tellRepairs(agent, removals, foresee(agent.ledger, removals));
+}
+
+function tellRepairs(agent: Agent, repairs: readonly Observed[], advanced: Advanced): number {
+  take(agent, advanced);
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
   record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });

@@ -320,6 +320,28 @@ describe("a history that is read again", () => {
     expect(boot.agent.savedLedger).toBe(boot.agent.ledger);
     expect(boot.device.added).toEqual([A, B]);
   });
+
+  it("is news from where we stood, and counts on", async () => {
+    boot = new Boot();
+    boot.grant(A, B);
+    boot.chain.mine(20);
+    await boot.poll();
+    boot.chain.mine(2);
+    await boot.poll();
+    boot.chain.reorg(2, 3);
+    await boot.poll();
+    const before = boot.agent.journal.tail().length;
+    boot.agent.isRebuildAsked = true;
+    boot.grant(C);
+    await boot.poll();
+    const kinds = boot.agent.journal
+      .tail()
+      .slice(before)
+      .map(({ kind }) => kind);
+    expect(kinds).toEqual(["grant", "apply"]);
+    expect(boot.agent.follower.figures.reorgs).toBe(1);
+    expect(boot.holds(A, B, C)).toEqual([true, true, true]);
+  });
 });
 
 describe("this node's own token", () => {

@@ -10,7 +10,15 @@ import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { mended, report, tellNotice } from "./faults.ts";
 import { freshen, stalenessMs } from "./freshness.ts";
-import { type AccessEvent, type Advance, AFTER_LOGS, comparePositions, type TokenId, ZERO_HASH } from "./model.ts";
+import {
+  type AccessEvent,
+  type Advance,
+  AFTER_LOGS,
+  comparePositions,
+  eventsIn,
+  type TokenId,
+  ZERO_HASH,
+} from "./model.ts";
 import { narrate } from "./narrate.ts";
 import { followed, replaceLedger, startOver } from "./rebuilding.ts";
 import type { Self } from "./registry/admission.ts";
@@ -109,7 +117,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
       steps++;
       agent.headSeenMs = agent.now().steadyMs;
       takeStep(agent, step);
-      record(agent, step);
+      record(agent, newsIn(agent, step));
       if (step.kind !== "history") continue;
       toldMs = tellProgress(agent, step.to.number, toldMs);
       await settleJudged(agent, seenMs);
@@ -154,11 +162,21 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   return { steps };
 }
 
+/** Of a history that is read again, what came after our blocks; the rest was told before. A fork's is news from its start. */
+function newsIn({ isRebuilding, ledger, faults }: Agent, step: Advance): Advance {
+  if (!isRebuilding || step.kind === "rewind" || faults.has("chain.fork-below-finality")) return step;
+  const { number } = tipOf(trail(ledger));
+  const isNew = ({ at }: AccessEvent) => at.block > number;
+  if (step.kind === "finalise") return { ...step, missed: step.missed.filter(isNew) };
+  return { ...step, events: step.events.filter(isNew) };
+}
+
 function takeStep(agent: Agent, step: Advance): void {
   if (step.kind === "history") {
     agent.isInHistory = true;
     noteHistory(agent, step);
   }
+  for (const event of eventsIn(step)) if (event.kind === "revoke") agent.auditedOut.delete(event.tokenId);
   if (agent.rebuilding !== undefined) {
     agent.rebuilding = advance(agent.rebuilding, step).ledger;
     return;
@@ -276,8 +294,7 @@ export function record(agent: Agent, step: Advance): void {
   const nameOf = (id: TokenId) => token(agent.ledger.registry, id)?.nodeId;
   for (const { kind, fields } of narrate(step, nameOf, JOURNALLED)) agent.journal.add(kind, fields);
   if (step.kind === "rewind") agent.log.warn({ block: step.to.number }, "chain.reorg");
-  const events = step.kind === "rewind" ? [] : step.kind === "finalise" ? step.missed : step.events;
-  for (const [kind, all] of Map.groupBy(events, (event) => event.kind)) agent.metrics.folded(kind, all.length);
+  for (const [kind, all] of Map.groupBy(eventsIn(step), (event) => event.kind)) agent.metrics.folded(kind, all.length);
 }
 
 /** Of one step; the journal keeps some thousand lines, and a long history would only push them out. */

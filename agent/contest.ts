@@ -14,7 +14,7 @@ import { takesAway } from "./doubts.ts";
 import { type AccessEvent, AFTER_LOGS, type BlockRef, type TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
 import { foldAll } from "./registry/fold.ts";
-import { type Ledger, trail } from "./registry/ledger.ts";
+import { type Ledger, registryAtTip, trail } from "./registry/ledger.ts";
 import { claimants, token } from "./registry/registry.ts";
 import { deny } from "./unvouched.ts";
 import { wordsOf } from "./vouching.ts";
@@ -71,7 +71,7 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
 /** What came later than the other one's head it cannot know. */
 function upTo(ledger: Ledger, { number }: BlockRef): Ledger {
   const unfinal = ledger.unfinal.filter(({ block }) => block.number <= number);
-  return { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled };
+  return { ...ledger, unfinal, ahead: [], registry: registryAtTip({ ...ledger, unfinal }) };
 }
 
 /** The tokens of which one of the two chains has an event that the other has not. */

@@ -120,6 +120,10 @@ export type Advance =
   /** Unfinal blocks up to `to` became final; `missed` are logs that only the second reading showed. */
   | { readonly kind: "finalise"; readonly to: BlockRef; readonly missed: readonly AccessEvent[] };
 
+export function eventsIn(step: Advance): readonly AccessEvent[] {
+  return step.kind === "rewind" ? [] : step.kind === "finalise" ? step.missed : step.events;
+}
+
 // --- tokens ----------------------------------------------------------------------------------
 
 export type Role = "member" | "node" | "gateway";

@@ -20,6 +20,26 @@ describe("a sleep", () => {
     await nudge.sleep(60_000, new AbortController().signal);
   });
 
+  it("does not take a later nudge along with an earlier one", async () => {
+    const nudge = new Nudge();
+    const { signal } = new AbortController();
+    nudge.nudge(50);
+    nudge.nudge();
+    const startedMs = performance.now();
+    await nudge.sleep(60_000, signal);
+    await nudge.sleep(60_000, signal);
+    expect(performance.now() - startedMs).toBeGreaterThan(40);
+    let isAwake = false;
+    const stop = new AbortController();
+    const last = nudge.sleep(60_000, stop.signal).then(() => {
+      isAwake = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(isAwake).toBe(false);
+    stop.abort();
+    await last;
+  });
+
   it("ends with the signal, and leaves nothing behind on it", async () => {
     const nudge = new Nudge();
     const stop = new AbortController();

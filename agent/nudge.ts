@@ -1,11 +1,15 @@
 /** A sleep that others may shorten; a nudge while awake shortens the next sleep. */
 export class Nudge {
   #dueMs = Number.POSITIVE_INFINITY;
+  /** The last that was asked for: what is due then may not be so at the first. */
+  #lastMs = Number.NEGATIVE_INFINITY;
   #rearm: (() => void) | undefined;
 
-  /** Ends the sleep in `afterMs`, or earlier where that was asked for already. */
+  /** Ends a sleep in `afterMs`, and one before that where it was asked for; those in between are one with the last. */
   nudge(afterMs = 0): void {
-    this.#dueMs = Math.min(this.#dueMs, performance.now() + afterMs);
+    const dueMs = performance.now() + afterMs;
+    this.#dueMs = Math.min(this.#dueMs, dueMs);
+    this.#lastMs = Math.max(this.#lastMs, dueMs);
     this.#rearm?.();
   }
 
@@ -29,6 +33,7 @@ export class Nudge {
       this.#rearm();
     });
     this.#rearm = undefined;
-    this.#dueMs = Number.POSITIVE_INFINITY;
+    // Timers may be a moment early.
+    this.#dueMs = this.#lastMs > performance.now() + 1 ? this.#lastMs : Number.POSITIVE_INFINITY;
   }
 }

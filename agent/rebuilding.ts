@@ -9,7 +9,8 @@ import { mistrust } from "./unvouched.ts";
 /** The history is read again; the device, the disk and whoever asks keep the ledger until that has been done. */
 export function startOver(agent: Agent): void {
   agent.isRebuildAsked = false;
-  agent.follower = newFollower(agent.follower.habits.hasBlooms);
+  const { habits, figures } = agent.follower;
+  agent.follower = { ...newFollower(habits.hasBlooms), figures };
   agent.rebuilding = emptyLedger(origin(agent.settings.startBlock));
   agent.isSettled = false;
   agent.isInHistory = true;

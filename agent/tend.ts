@@ -127,7 +127,7 @@ async function takeOver(agent: Agent, found: DeviceState): Promise<AgentError | 
 /** Off the path: name servers may take as long as they like. */
 async function refreshEndpoints(agent: Agent): Promise<void> {
   const endpoints = [...agent.nodes.values()].flatMap(({ endpoint }) => endpoint ?? []);
-  const changed = await agent.endpoints.refresh(endpoints, agent.now().wallMs);
+  const changed = await agent.endpoints.refresh(endpoints, agent.now().steadyMs);
   tellUndialled(agent);
   if (changed.size > 0) agent.tend.nudge();
   if (agent.endpoints.hasUnknown()) agent.tend.nudge(Math.max(RETRY_AFTER_MS, 100 * agent.lastRead.tookMs));

@@ -9,7 +9,7 @@ import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import type { Block, BlockRef, Token, TokenId } from "./model.ts";
 import { refutes } from "./proving.ts";
-import { type Ledger, trail } from "./registry/ledger.ts";
+import { type Ledger, registryAtTip, trail } from "./registry/ledger.ts";
 import { type Registry, token } from "./registry/registry.ts";
 import { readStates } from "./states.ts";
 import { type Dispute, deny, noteDispute, type Unvouched, witnesses } from "./unvouched.ts";
@@ -184,7 +184,7 @@ async function wordOf(
   signal: AbortSignal,
 ): Promise<(id: TokenId) => Word> {
   const held = trail(ledger);
-  const said = await readWords(agent, name, ids, { block: tipOf(held), registry: ledger.registry }, signal);
+  const said = await readWords(agent, name, ids, { block: tipOf(held), registry: registryAtTip(ledger) }, signal);
   if (said.size === ids.length) return (id) => said.get(id) ?? "unheard";
   const place = await placeOf(agent.rpc, name, held, agent.follower.heads.tipFrom, signal);
   const last = place.kind === "behind" ? ledger.unfinal.find(({ block }) => block.hash === place.head.hash) : undefined;

@@ -1,13 +1,19 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { Address } from "../model.ts";
 import { type Call, DrawnChain, refusal, type Whim } from "../test/drawn-chain.ts";
+import { rpcOver } from "../test/rpc-over.ts";
 import { RpcProxy } from "../test/rpc-proxy.ts";
 import { ScriptedChain } from "../test/scripted-chain.ts";
 import { ScriptedContract } from "../test/scripted-contract.ts";
 import { Watcher } from "../test/watcher.ts";
 import type { WireFault } from "../test/wire-faults.ts";
 import { readTokens } from "./audit.ts";
+import { TOPICS } from "./events.ts";
+import { newFollower } from "./follower.ts";
+import { headOf } from "./questions.ts";
 import { connect } from "./rpc.ts";
+import { logsAtTip } from "./tip.ts";
 
 const asksByHash = ({ method, params }: Call) => method === "eth_getLogs" && "blockHash" in (params[0] as object);
 
@@ -52,6 +58,26 @@ describe("logs by block hash", () => {
     await watcher.poll();
     expect(watcher.told.words).toEqual(["11.0 +7"]);
   });
+});
+
+it("an upstream that is late with logs fails alone where the other one goes down meanwhile", async () => {
+  const chain = new ScriptedChain();
+  const address = new ScriptedContract(chain).address as Address;
+  const upstreams = [{ name: "late" }, { name: "other" }];
+  const rpc = rpcOver(
+    () => upstreams,
+    () => async (method, params) => {
+      if (method !== "eth_getLogs") return chain.answer(method, params);
+      await sleep(4_100);
+      upstreams.splice(1);
+      return refusal("invalid argument 0: json: unknown field", -32602);
+    },
+  );
+  const { value: head } = await rpc.ask(headOf("latest"));
+  const contract = { address, topics: TOPICS, limits: new Map() };
+  const habits = newFollower().habits;
+  const logs = logsAtTip(rpc, contract, head, "late", habits, new AbortController().signal);
+  await expect(logs).rejects.toMatchObject({ fault: { code: "chain.request-failed" } });
 });
 
 describe("an only upstream over HTTP that takes no block hash and answers with", () => {

@@ -22,10 +22,11 @@ export async function logsAtTip(
   signal: AbortSignal,
 ): Promise<readonly RawLog[]> {
   // Question by question it could draw out its reply for half a minute, and a revoke wait behind it.
-  const haste = hasWitness(rpc, from) ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
+  const isHurried = hasWitness(rpc, from);
+  const haste = isHurried ? AbortSignal.any([signal, AbortSignal.timeout(HASTE_MS)]) : signal;
   const first = await ask({ only: from, signal: haste }).catch((error: unknown) => {
     signal.throwIfAborted();
-    if (!hasWitness(rpc, from)) throw error;
+    if (!isHurried) throw error;
     return ask({ not: from, signal });
   });
   const objection = objectionTo(block, first.value, contract, habits);

@@ -1,5 +1,13 @@
 /** What one poll works on, what following remembers between polls, and how both move with every step that is told. */
-import { type AccessEvent, type Address, type Advance, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
+import {
+  type AccessEvent,
+  type Address,
+  type Advance,
+  type BlockRef,
+  eventsIn,
+  type Trail,
+  ZERO_HASH,
+} from "../model.ts";
 import type { Contract, Habits } from "./block-logs.ts";
 import type { Doubt } from "./doubts.ts";
 import { isInvalid, subjectOf } from "./events.ts";
@@ -137,7 +145,7 @@ export function take(walk: Walk, step: Advance): void {
     forget(follower, ({ number }) => number > tip.number);
     return;
   }
-  const events = step.kind === "finalise" ? step.missed : step.events;
+  const events = eventsIn(step);
   figures.invalidLogs += events.filter(isInvalid).length;
   if (step.kind !== "history")
     for (const event of events)

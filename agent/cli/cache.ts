@@ -96,5 +96,5 @@ function removeCorrupt(path: string): void {
 }
 
 function settledOnly({ final, settled }: Ledger): Ledger {
-  return { final, settled, unfinal: [], registry: settled };
+  return { final, settled, unfinal: [], ahead: [], registry: settled };
 }

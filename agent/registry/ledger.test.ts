@@ -3,14 +3,14 @@ import { describe, expect, it, test } from "vitest";
 import { type AccessEvent, type BlockRef, comparePositions, ZERO_HASH } from "../model.ts";
 import { blocks, drawn, event, hashOf, id, keyOf } from "../test/drawn-tokens.ts";
 import { foldAll } from "./fold.ts";
-import { type Advanced, advance, emptyLedger, type Ledger, observe, trail, unread } from "./ledger.ts";
+import { type Advanced, advance, emptyLedger, foresee, type Ledger, observe, trail, unread } from "./ledger.ts";
 import { emptyRegistry, token } from "./registry.ts";
 
 const start = emptyLedger({ number: 0, hash: ZERO_HASH });
 
 /**
  * One step: `history 5: deeds`, `extend 6b: deeds` (a block of branch b), `rewind 5`, `finalise 6: 5 deed; 5 deed` (each
- * with its block), `observe 6b: deeds`. Deeds of a history are of its last block.
+ * with its block), `observe 6b: deeds`, `foresee 9: deeds`. Deeds of a history are of its last block.
  */
 function taken(ledger: Ledger, line: string): Advanced {
   const [, verb, digits, branch = "", rest = ""] = /^(\w+) (\d+)([a-z]?):?(.*)$/.exec(line) ?? [];
@@ -28,6 +28,11 @@ function taken(ledger: Ledger, line: string): Advanced {
       return advance(ledger, { kind: "finalise", to: block, missed: events });
     case "observe":
       return observe(ledger, events);
+    case "foresee":
+      return foresee(
+        ledger,
+        events.filter((each) => each.kind === "observed"),
+      );
     default:
       throw new Error(`no such step: ${line}`);
   }
@@ -255,6 +260,48 @@ describe("the ledger", () => {
       "2 |",
     ],
     [
+      "keeps whoever is gone by a later state away until the logs have come that far",
+      ["history 1: grant 1 A k; grant 2 B l", "foresee 4: see 1 off", "extend 2: key 1 m", "extend 3:"],
+      "(1 A m), 2 B l",
+      "1 A k, 2 B l",
+      "1 | 2 3",
+    ],
+    [
+      "and believes the logs from there on",
+      ["history 1: grant 1 A k", "foresee 4: see 1 off", "extend 3: key 1 m", "rewind 1", "extend 4b:"],
+      "1 A k",
+      "1 A k",
+      "1 | 4",
+    ],
+    [
+      "knows the key that was set before a transfer seen earlier for a former one",
+      [
+        "history 1: grant 1 A k",
+        "foresee 4: see 1 B -",
+        "extend 2: announce A l",
+        "extend 3: transfer 1 A B",
+        "extend 4:",
+        "observe 4: see 1 B l",
+      ],
+      "1 B -",
+      "1 A k",
+      "1 | 2 3 4",
+    ],
+    [
+      "keeps it away over a read, a late log and a history",
+      [
+        "history 1: grant 1 A k",
+        "foresee 9: see 1 off",
+        "history 2: key 1 l",
+        "extend 3:",
+        "observe 3: see 1 A m",
+        "finalise 3: 3 key 1 k",
+      ],
+      "(1 A m)",
+      "1 A m",
+      "3 |",
+    ],
+    [
       "takes several reads of one block in the order told",
       ["extend 1: grant 1 A k", "observe 1: see 1 off", "observe 1: see 1 A k"],
       "1 A k",
@@ -297,6 +344,10 @@ const read = fc.oneof(
   fc.tuple(fc.nat(4), fc.constantFrom(..."kl")).map(([t, k]) => `read ${t} ${k}`),
   fc.tuple(fc.nat(4), fc.constantFrom(..."AB"), fc.constantFrom(..."kl")).map(([t, o, k]) => `see ${t} ${o} ${k}`),
 );
+const denial = fc.oneof(
+  fc.nat(4).map((t) => `see ${t} off`),
+  fc.tuple(fc.nat(4), fc.constantFrom(..."AB")).map(([t, o]) => `see ${t} ${o} -`),
+);
 const move = fc.oneof(
   {
     weight: 6,
@@ -317,6 +368,7 @@ const move = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("observe" as const), depth: fc.nat(4), deed: read }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("foresee" as const), above: fc.nat(4), deed: denial }) },
 );
 
 describe("whatever happens to the chain", () => {
@@ -325,6 +377,7 @@ describe("whatever happens to the chain", () => {
       fc.property(fc.array(move, { maxLength: 30 }), (moves) => {
         let ledger = start;
         let canonical: { block: BlockRef; events: AccessEvent[] }[] = [];
+        let ahead: readonly AccessEvent[] = [];
         let [final, settledCount, fork] = [0, 0, 0];
         for (const each of moves) {
           const before = new Map(ledger.registry.maps.records);
@@ -358,6 +411,14 @@ describe("whatever happens to the chain", () => {
               to: { number, hash: place?.block.hash ?? ledger.final.hash },
               missed,
             });
+          } else if (each.kind === "foresee") {
+            const number = Math.max(head, final) + 1 + each.above;
+            const denials = blocks(each.deed, number, "")[0]?.events.filter(({ kind }) => kind === "observed") ?? [];
+            ahead = [...ahead, ...denials];
+            step = foresee(
+              ledger,
+              denials.filter((one) => one.kind === "observed"),
+            );
           } else {
             const place = canonical.filter(({ block }) => block.number > final).at(-1 - each.depth);
             const reads = place ? [event(each.deed, place.block, 0)] : [];
@@ -373,7 +434,10 @@ describe("whatever happens to the chain", () => {
           for (const tokenId of before.keys()) expect(step.touched).toContain(tokenId);
           const straight = (list: typeof canonical) =>
             lookedAt(foldAll(emptyRegistry(), list.flatMap(inOrder)).registry);
-          expect(lookedAt(ledger.registry)).toBe(straight(canonical));
+          const tip = Math.max(final, canonical.at(-1)?.block.number ?? 0);
+          ahead = ahead.filter(({ at }) => at.block > tip);
+          const atTip = foldAll(emptyRegistry(), canonical.flatMap(inOrder)).registry;
+          expect(lookedAt(ledger.registry)).toBe(lookedAt(foldAll(atTip, ahead).registry));
           expect(lookedAt(ledger.settled)).toBe(straight(canonical.slice(0, settledCount)));
         }
       }),

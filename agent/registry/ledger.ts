@@ -19,9 +19,13 @@ export interface Ledger {
   /** The registry after the final block and everything before it. */
   readonly settled: Registry;
   readonly unfinal: readonly Unfinal[];
-  /** The registry after the newest block. */
+  /** What a state read above the newest block has taken away, until the logs have come that far. */
+  readonly ahead: readonly Observed[];
+  /** The registry after the newest block, without what `ahead` has taken away. */
   readonly registry: Registry;
 }
+
+type Observed = Extract<AccessEvent, { kind: "observed" }>;
 
 export interface Unfinal {
   readonly block: BlockRef;
@@ -34,7 +38,7 @@ export interface Unfinal {
 /** A ledger that has seen nothing yet; `final` is the last block before the contract's first. */
 export function emptyLedger(final: BlockRef): Ledger {
   const registry = emptyRegistry();
-  return { final, settled: registry, unfinal: [], registry };
+  return { final, settled: registry, unfinal: [], ahead: [], registry };
 }
 
 export interface Advanced {
@@ -44,6 +48,17 @@ export interface Advanced {
 }
 
 export function advance(ledger: Ledger, step: Advance): Advanced {
+  const { ahead } = ledger;
+  if (ahead.length === 0) return advanced(ledger, step);
+  const next = advanced(withoutAhead(ledger), step);
+  const { number } = next.ledger.unfinal.at(-1)?.block ?? next.ledger.final;
+  const left = ahead.filter(({ at }) => at.block > number);
+  const again = foresee(next.ledger, left);
+  const out = new Set(ahead.map(({ tokenId }) => tokenId));
+  return { ledger: again.ledger, touched: union([next.touched, out]) };
+}
+
+function advanced(ledger: Ledger, step: Advance): Advanced {
   switch (step.kind) {
     case "history": {
       const { registry, touched } = foldAll(ledger.settled, step.events);
@@ -60,7 +75,7 @@ export function advance(ledger: Ledger, step: Advance): Advanced {
       const kept = countUpTo(ledger, step.to);
       const unfinal = ledger.unfinal.slice(0, kept);
       const dropped = ledger.unfinal.slice(kept);
-      const rest = { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled };
+      const rest = { ...ledger, unfinal, registry: registryAtTip({ ...ledger, unfinal }) };
       const again = inserted(rest, readsThatHold(rest, dropped), () => kept - 1);
       return { ledger: again.ledger, touched: union([...dropped.map(({ touched }) => touched), again.touched]) };
     }
@@ -81,7 +96,28 @@ export function advance(ledger: Ledger, step: Advance): Advanced {
 export function observe(ledger: Ledger, reads: readonly AccessEvent[]): Advanced {
   const places = new Map(ledger.unfinal.map(({ block }, index): [string, number] => [block.hash, index]));
   places.set(ledger.final.hash, SETTLED);
-  return inserted(ledger, reads, ({ blockHash }) => places.get(blockHash));
+  const next = inserted(withoutAhead(ledger), reads, ({ blockHash }) => places.get(blockHash));
+  const again = foresee(next.ledger, ledger.ahead);
+  return { ledger: again.ledger, touched: next.touched };
+}
+
+/**
+ * Takes away what is gone by the state after a block that the logs have not come to. It is part of no block: what the logs
+ * in between say is folded without it, for a transfer seen before its turn would lend the next owner what the last one set.
+ */
+export function foresee(ledger: Ledger, removals: readonly Observed[]): Advanced {
+  if (removals.length === 0) return { ledger, touched: new Set() };
+  const { registry, touched } = foldAll(ledger.registry, removals);
+  return { ledger: { ...ledger, ahead: [...ledger.ahead, ...removals], registry }, touched };
+}
+
+function withoutAhead(ledger: Ledger): Ledger {
+  return ledger.ahead.length === 0 ? ledger : { ...ledger, ahead: [], registry: registryAtTip(ledger) };
+}
+
+/** After the newest block, whatever may be ahead of it. */
+export function registryAtTip({ unfinal, settled }: Pick<Ledger, "unfinal" | "settled">): Registry {
+  return unfinal.at(-1)?.registry ?? settled;
 }
 
 /**
@@ -157,10 +193,10 @@ function refolded(
   for (const [index, { block, events: known }] of again.entries()) {
     const late = added.get(first + index);
     const events = late === undefined ? known : [...known, ...late].sort(byPosition);
-    unfinal.push({ block, events, ...foldAll(unfinal.at(-1)?.registry ?? ledger.settled, events) });
+    unfinal.push({ block, events, ...foldAll(registryAtTip({ ...ledger, unfinal }), events) });
   }
   const touched = union([...again, ...unfinal.slice(first)].map((block) => block.touched));
-  return { ledger: { ...ledger, unfinal, registry: unfinal.at(-1)?.registry ?? ledger.settled }, touched };
+  return { ledger: { ...ledger, unfinal, registry: registryAtTip({ ...ledger, unfinal }) }, touched };
 }
 
 function countUpTo({ unfinal }: Ledger, { number }: BlockRef): number {

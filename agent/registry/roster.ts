@@ -1,5 +1,5 @@
 /** Everybody's present verdict, kept up to date by what a pass touched; at any time it is what `rebuild` would give. */
-import type { Address, Admitted, Endpoint, PublicKey, Refusal, Role, Token, TokenId } from "../model.ts";
+import type { AccessEvent, Address, Admitted, Endpoint, PublicKey, Refusal, Role, Token, TokenId } from "../model.ts";
 import { addresses } from "./addresses.ts";
 import {
   additions,
@@ -12,8 +12,9 @@ import {
   type Self,
   self,
 } from "./admission.ts";
+import { foldAll } from "./fold.ts";
 import { emptyRanking, hasPlace, type Ranking, settled } from "./ranking.ts";
-import { claimants, named, otherClaimant, type Registry, token, tokens } from "./registry.ts";
+import { claimants, emptyRegistry, named, otherClaimant, type Registry, token, tokens } from "./registry.ts";
 
 export type Verdict = "admitted" | "self" | Refusal;
 
@@ -22,6 +23,8 @@ export interface Roster {
   update(registry: Registry, touched: Iterable<TokenId>, head: number): ReadonlySet<TokenId>;
   /** The same for every token there is. */
   rebuild(registry: Registry, head: number): ReadonlySet<TokenId>;
+  /** The same for what was judged last, less what these take away. */
+  less(removals: readonly AccessEvent[]): ReadonlySet<TokenId>;
   /** `inactive` also for an id that was never granted. */
   verdict(id: TokenId): Verdict;
   admitted(id: TokenId): Admitted | undefined;
@@ -42,9 +45,14 @@ export function rosterOf(rules: Rules): Roster {
   const places = emptyRanking(byRank, rules.maxPeers);
   let ours: Self = { kind: "no-token" };
   let lastHead = Number.NEGATIVE_INFINITY;
+  let lastRegistry = emptyRegistry();
 
   return {
     update,
+    less(removals) {
+      const { registry, touched } = foldAll(lastRegistry, removals);
+      return update(registry, touched, lastHead);
+    },
     rebuild: (registry, head) => update(registry, [...entries.keys(), ...tokens(registry).map(({ id }) => id)], head),
     verdict: (id) => entries.get(id)?.verdict ?? "inactive",
     admitted: (id) => admitted(entries.get(id)),
@@ -67,6 +75,7 @@ export function rosterOf(rules: Rules): Roster {
     const asked = new Set(touched);
     for (const id of reconsidered(head)) asked.add(id);
     lastHead = head;
+    lastRegistry = registry;
     for (const id of dependants(registry, asked)) asked.add(id);
     const before = ours;
     ours = self(registry, rules.nodeId, rules.ownKey);

@@ -20,7 +20,7 @@ import {
   textsIn,
 } from "./file.ts";
 import { foldAll } from "./fold.ts";
-import type { Ledger, Unfinal } from "./ledger.ts";
+import { type Ledger, registryAtTip, type Unfinal } from "./ledger.ts";
 import { restored } from "./registry.ts";
 import * as rows from "./rows.ts";
 import { type Saved, savedOf, type Write, writes } from "./writes.ts";
@@ -227,9 +227,9 @@ function readLedger(db: DatabaseSync): Ledger | undefined {
   for (const { number, hash, events } of db.prepare("SELECT * FROM blocks ORDER BY number").all()) {
     const block = { number: rows.whole(number), hash: rows.hash(hash) };
     const known = rows.eventsOf(events);
-    unfinal.push({ block, events: known, ...foldAll(unfinal.at(-1)?.registry ?? settled, known) });
+    unfinal.push({ block, events: known, ...foldAll(registryAtTip({ settled, unfinal }), known) });
   }
-  return { final, settled, unfinal, registry: unfinal.at(-1)?.registry ?? settled };
+  return { final, settled, unfinal, ahead: [], registry: registryAtTip({ settled, unfinal }) };
 }
 
 function* tokensIn(db: DatabaseSync) {

@@ -10,7 +10,7 @@ export interface Endpoints {
   resolve(endpoint: Endpoint): SocketAddress | undefined;
   /**
    * Looks up the names that are due and forgets those that are not among `endpoints`. May take as long as name servers
-   * do, a few names at a time. @returns the hosts whose address is another one now
+   * do, a few names at a time. `nowMs` is of a clock that never goes back. @returns the hosts whose address is another one now
    */
   refresh(endpoints: Iterable<Endpoint>, nowMs: number): Promise<ReadonlySet<string>>;
   /** A name of the last refresh has no address yet, and is due again after RETRY_AFTER_MS. */
