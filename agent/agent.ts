@@ -62,8 +62,9 @@ export interface Agent extends Parts {
   readonly poll: Nudge;
   /** Wakes the device loop. */
   readonly tend: Nudge;
-  /** Wakes the audit, and whoever witnesses removals. */
+  /** Wakes the rolling audit. */
   readonly audit: Nudge;
+  /** Wakes whoever asks witnesses about removals in doubt. */
   readonly doubt: Nudge;
   /** Wakes whoever listens to upstreams on other forks. */
   readonly contest: Nudge;
@@ -85,8 +86,8 @@ export interface Agent extends Parts {
   stoodAtHead: boolean;
   /** It has stood at a head before: what is read is no first history. */
   hasArrived: boolean;
-  /** Whoever waits for that may be added: it does, and no history is being read. */
-  isSettled: boolean;
+  /** Additions may act: the ledger stands at a head as far as this start demands, and no history is being read. */
+  readonly isSettled: boolean;
   /** History has been read since a head was reached, or is about to be. */
   isInHistory: boolean;
   /** This process has stood at the head. */
@@ -95,11 +96,11 @@ export interface Agent extends Parts {
   isTrusted: boolean;
   /** The history as far as it has been read again from its start; it takes the ledger's place when it is whole. */
   rebuilding: Ledger | undefined;
-  /** Nothing follows from a part of that. */
+  /** Until that is whole, nobody is added and nobody cut because of it. */
   readonly isRebuilding: boolean;
-  /** Somebody asked for that; the next poll begins it. */
+  /** The next poll begins to read the history again. */
   isRebuildAsked: boolean;
-  /** When an audit last did (steady time), and how long it waits until it does again. */
+  /** When an audit last asked for a history to be read again (steady time), and how long it waits until it does once more. */
   reread: { readonly atMs: number; readonly pauseMs: number };
   headSeenMs: number | undefined;
   /** When this process first stood at the head. */
@@ -115,7 +116,7 @@ export interface Agent extends Parts {
   /** Peers as they were last applied. */
   readonly running: Map<PublicKey, Peer>;
   /** What the last good file has, where the database is lost or ends within a history: it serves until the chain has been read. */
-  readonly inherited: ReadonlyMap<PublicKey, Peer>;
+  inherited: ReadonlyMap<PublicKey, Peer>;
   /** On whose behalf each peer is there. */
   readonly placed: Map<TokenId, Placed>;
   /** The same by key: of several tokens that a peer was placed for, the last. */
@@ -142,8 +143,9 @@ export interface Agent extends Parts {
   undialled: ReadonlySet<string>;
   /** What of the history another upstream has not told yet; never where there is only one. */
   untold: Untold | undefined;
-  /** They are being asked about. */
+  /** The round of questions about `unvouched` that is under way. */
   vouching: Promise<void> | undefined;
+  /** When peers were removed by what logs say, within the window of mass removal. */
   removals: Removals;
   /** What of them is on disk. */
   savedRemovals: Removals;
@@ -202,7 +204,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
   // An agent that noted no such thing may have died in the middle of a history, where a revoke is yet to come.
   const head = isLoaded ? parts.store.note(AT_HEAD) : undefined;
   const [stoodAtHead, hasArrived] = [head === "yes", head === "yes" || head === "before"];
-  const isSettled = stoodAtHead && settings.bootPolicy === "last-good";
+  const isLastGood = settings.bootPolicy === "last-good";
   return {
     ...parts,
     startedMs: now().steadyMs,
@@ -217,7 +219,10 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     savedMs: Number.NEGATIVE_INFINITY,
     savedEntry: 0,
     roster: rosterOf(parts.rules),
-    ...{ stoodAtHead, hasArrived, isSettled, isInHistory: !isSettled },
+    ...{ stoodAtHead, hasArrived, isInHistory: !(stoodAtHead && isLastGood) },
+    get isSettled() {
+      return this.stoodAtHead && !this.isRebuilding && (isLastGood || this.arrivedMs !== undefined);
+    },
     isCaughtUp: false,
     touched: new Set(),
     isWhole: true,
@@ -235,7 +240,7 @@ export function newAgent(parts: Parts, ledger: Ledger, lastGood: Generation | un
     auditedOut: auditedBefore(parts),
     sightings: new Map(),
     running: new Map(),
-    inherited: stoodAtHead || settings.bootPolicy === "wait" ? new Map() : peersOf(lastGood),
+    inherited: stoodAtHead || !isLastGood ? new Map() : peersOf(lastGood),
     unasked: new Set(),
     nodes: new Map(),
     ...doubtedBefore(parts),
@@ -291,7 +296,7 @@ export function place(agent: Agent, id: TokenId, key: PublicKey): void {
   agent.decided.delete(id);
 }
 
-/** Nothing that was said of our own token came between. */
+/** The same record of our own token, or none both times. */
 export function isSameSelf(a: Self, b: Self): boolean {
   return a.kind === b.kind && (a.kind === "no-token" || b.kind === "no-token" || a.token === b.token);
 }

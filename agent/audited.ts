@@ -3,15 +3,15 @@
  * a restart would forget that no log has revoked them. Saved in one transaction with the ledger.
  */
 import type { Agent, Parts } from "./agent.ts";
-import { rowsIn } from "./doubts.ts";
 import { parseTokenId, type TokenId } from "./model.ts";
+import { noted, rowsIn } from "./notes.ts";
 import { token } from "./registry/registry.ts";
 
 /** What the database has to learn together with the ledger. */
 export function auditedNote({ auditedOut, ledger, store }: Agent): Record<string, string> {
   const out = [...auditedOut].filter((id) => token(ledger.registry, id)?.active === false);
   const text = out.length === 0 ? "" : JSON.stringify(out.map((id) => [String(id)]));
-  return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
+  return noted(store, NOTE, text);
 }
 
 /** As the agent before us left it. */

@@ -268,7 +268,7 @@ function tellRepairs(agent: Agent, repairs: readonly Observed[], advanced: Advan
   take(agent, advanced);
   agent.auditRepairs += repairs.length;
   agent.log.warn({ repairs: repairs.length }, "audit.repaired");
-  record(agent, { kind: "finalise", to: agent.ledger.final, missed: repairs });
+  record(agent, repairs);
   return repairs.length;
 }
 

@@ -118,6 +118,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
       agent.headSeenMs = agent.now().steadyMs;
       takeStep(agent, step);
       record(agent, newsIn(agent, step));
+      if (step.kind === "rewind") tellReorg(agent, step.to.number);
       if (step.kind !== "history") continue;
       toldMs = tellProgress(agent, step.to.number, toldMs);
       await settleJudged(agent, seenMs);
@@ -143,7 +144,7 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
   agent.isInHistory = false;
   agent.hasArrived = agent.isWhole = true;
   agent.arrivedMs ??= agent.headSeenMs;
-  agent.stoodAtHead = agent.isSettled = !isHalfTold(agent);
+  agent.stoodAtHead = !isHalfTold(agent);
   const announced = new Set(unread(agent.ledger));
   // At the tip the read takes milliseconds, so that an owner's other tokens are spared the interruption.
   if (rebuilt.size > 0) await settle(agent, rebuilt.difference(announced));
@@ -163,12 +164,16 @@ export async function pass(agent: Agent, signal: AbortSignal): Promise<{ steps: 
 }
 
 /** Of a history that is read again, what came after our blocks; the rest was told before. A fork's is news from its start. */
-function newsIn({ isRebuilding, ledger, faults }: Agent, step: Advance): Advance {
-  if (!isRebuilding || step.kind === "rewind" || faults.has("chain.fork-below-finality")) return step;
+function newsIn({ isRebuilding, ledger, faults }: Agent, step: Advance): readonly AccessEvent[] {
+  const events = eventsIn(step);
+  if (!isRebuilding || faults.has("chain.fork-below-finality")) return events;
   const { number } = tipOf(trail(ledger));
-  const isNew = ({ at }: AccessEvent) => at.block > number;
-  if (step.kind === "finalise") return { ...step, missed: step.missed.filter(isNew) };
-  return { ...step, events: step.events.filter(isNew) };
+  return events.filter(({ at }) => at.block > number);
+}
+
+function tellReorg(agent: Agent, block: number): void {
+  agent.journal.add("reorg", { block });
+  agent.log.warn({ block }, "chain.reorg");
 }
 
 function takeStep(agent: Agent, step: Advance): void {
@@ -184,7 +189,7 @@ function takeStep(agent: Agent, step: Advance): void {
   if (step.kind === "rewind") agent.isWhole = false;
   take(agent, advance(agent.ledger, step));
   // Whoever was granted so far may be revoked before the head.
-  if (step.kind === "history" || !isAtHead(agent)) agent.stoodAtHead = agent.isSettled = false;
+  if (step.kind === "history" || !isAtHead(agent)) agent.stoodAtHead = false;
 }
 
 function followOptions(agent: Agent, signal: AbortSignal): FollowOptions {
@@ -226,6 +231,7 @@ const PROGRESS_MS = 5_000;
 
 function caughtUp(agent: Agent): void {
   agent.isCaughtUp = true;
+  agent.inherited = new Map();
   agent.log.info({ block: tipOf(trail(agent.ledger)).number, ...agent.roster.counts }, "chain.caught-up");
   agent.tend.nudge();
 }
@@ -281,7 +287,7 @@ async function readAnnouncedKeys(agent: Agent, ids: readonly TokenId[], signal: 
   const common = { at, blockHash: block.hash, transaction: ZERO_HASH };
   const reads = keys.map(([tokenId, key]): AccessEvent => ({ kind: "key-read", tokenId, key, ...common }));
   take(agent, observe(agent.ledger, reads));
-  record(agent, { kind: "finalise", to: block, missed: reads });
+  record(agent, reads);
   return unanswered;
 }
 
@@ -289,12 +295,11 @@ const KEYS_MS = 4_000;
 const FIRST_KEYS = 8;
 const KEYS_AT_ONCE = 100;
 
-/** What people want to know of a step. */
-export function record(agent: Agent, step: Advance): void {
+/** What people want to know of these events: lines of the journal, and counters. */
+export function record(agent: Agent, events: readonly AccessEvent[]): void {
   const nameOf = (id: TokenId) => token(agent.ledger.registry, id)?.nodeId;
-  for (const { kind, fields } of narrate(step, nameOf, JOURNALLED)) agent.journal.add(kind, fields);
-  if (step.kind === "rewind") agent.log.warn({ block: step.to.number }, "chain.reorg");
-  for (const [kind, all] of Map.groupBy(eventsIn(step), (event) => event.kind)) agent.metrics.folded(kind, all.length);
+  for (const { kind, fields } of narrate(events, nameOf, JOURNALLED)) agent.journal.add(kind, fields);
+  for (const [kind, all] of Map.groupBy(events, (event) => event.kind)) agent.metrics.folded(kind, all.length);
 }
 
 /** Of one step; the journal keeps some thousand lines, and a long history would only push them out. */

@@ -12,10 +12,11 @@ import {
   type Token,
   type TokenId,
 } from "./model.ts";
+import { noted, rowsIn } from "./notes.ts";
 import { type Registry, token } from "./registry/registry.ts";
 import type { Verdict } from "./registry/roster.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
-import { type Removals, sortOut, withinWindow } from "./witness.ts";
+import { beyondLimit, type Removals, withinWindow } from "./witness.ts";
 
 export interface Doubt {
   /** Since when it waits for a witness (steady time). */
@@ -35,8 +36,8 @@ export function unproven(agent: Agent, byLogs: readonly TokenId[]): TokenId[] {
   // What was in doubt before a restart stays so until the chain answers, however long ago the others went.
   const isKept = (id: TokenId) => !agent.isCaughtUp && agent.doubtful.has(id);
   const open = candidates.filter((id) => !isKept(id));
-  const { doubtful } = sortOut(open, agent.removals, agent.running.size, agent.now().steadyMs);
-  return [...candidates.filter(isKept), ...doubtful];
+  const beyond = beyondLimit(open, agent.removals, agent.running.size, agent.now().steadyMs);
+  return [...candidates.filter(isKept), ...beyond];
 }
 
 /** Before the device is asked: what it fails with changes nothing about who may go, nor how many of many they are. */
@@ -111,7 +112,7 @@ export function doubtsNote(agent: Agent): Record<string, string> {
   });
   const doubts = rows.length === 0 ? "" : JSON.stringify(rows);
   return {
-    ...(doubts === (agent.store.note(DOUBTS) ?? "") ? {} : { [DOUBTS]: doubts }),
+    ...noted(agent.store, DOUBTS, doubts),
     ...(agent.removals === agent.savedRemovals ? {} : { [REMOVALS]: JSON.stringify(removalsBySecond(agent)) }),
   };
 }
@@ -162,16 +163,6 @@ interface Entry {
   readonly key: PublicKey;
   readonly owner: Address;
   readonly from: string | undefined;
-}
-
-/** Written by an agent like this one; but SQLite does not see a bit that a disk has flipped within a text. */
-export function rowsIn(note: string | undefined): readonly (readonly unknown[])[] {
-  try {
-    const rows: unknown = JSON.parse(note || "[]");
-    return Array.isArray(rows) ? rows.filter((row) => Array.isArray(row)) : [];
-  } catch {
-    return [];
-  }
 }
 
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -91,7 +91,7 @@ export function describe(fault: Fault): string {
     case "chain.reply-refused":
       return `${fault.method} on ${fault.upstream} answered what cannot be used: ${fault.problem}`;
     case "chain.grant-disputed":
-      return `upstreams tell ${fault.tokens} token(s) differently: they get no peer until two agree`;
+      return `upstreams disagree about ${fault.tokens} token(s), which get no peer until two agree`;
     case "chain.mass-removal-held":
       return `${fault.removals} removals in ten minutes (limit ${fault.limit}): each further one waits for a second witness`;
     case "self.no-token":

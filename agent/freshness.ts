@@ -5,6 +5,7 @@
  */
 import type { Agent } from "./agent.ts";
 import { tipOf } from "./chain/follower.ts";
+import { noted } from "./notes.ts";
 import { trail } from "./registry/ledger.ts";
 
 export interface Freshness {
@@ -45,7 +46,7 @@ export const stalenessMs = ({ freshness, now }: Agent) => now().steadyMs - fresh
 export function freshnessNote({ settings, freshness, store, now }: Agent): Record<string, string> {
   const { maxStalenessSeconds } = settings;
   // One that is kept no longer would cut everybody as soon as the setting is back.
-  if (maxStalenessSeconds === undefined) return (store.note(NOTE) ?? "") === "" ? {} : { [NOTE]: "" };
+  if (maxStalenessSeconds === undefined) return noted(store, NOTE, "");
   if (freshness.atMs - freshness.notedMs < (maxStalenessSeconds * 1000) / 20) return {};
   const { steadyMs, wallMs } = now();
   return { [NOTE]: String(wallMs - (steadyMs - freshness.atMs)) };

@@ -1,7 +1,7 @@
 /** A generation that was restored by hand is held: until a resync nobody else is added, over a restart too. */
 import type { Agent } from "./agent.ts";
-import { rowsIn } from "./doubts.ts";
 import { type PublicKey, parsePublicKey } from "./model.ts";
+import { rowsIn } from "./notes.ts";
 
 /** What the database has to learn. With the keys, because the generation's own file may be thinned out or lost meanwhile. */
 export function holdNote({ held, store }: Agent): Record<string, string> {

@@ -71,7 +71,7 @@ function differences(agent: Agent, found: DeviceState): Promise<Change[]> {
 }
 
 function differing(agent: Agent, found: DeviceState): Change[] {
-  const serves = agent.inherited.size > 0 && !agent.isCaughtUp && !agent.isTooStale;
+  const serves = agent.inherited.size > 0 && !agent.isTooStale;
   const inherited = serves ? [...agent.inherited].filter(([, peer]) => !isOut(agent, peer)) : [];
   const wanted = serves ? new Map([...inherited, ...agent.running]) : agent.running;
   const all = repair(found.peers, wanted, {

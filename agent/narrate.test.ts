@@ -14,7 +14,7 @@ const told = (...said: readonly Said[]) => {
   const events = said.map(
     (each): AccessEvent => ({ ...each, at: { block: 9, logIndex: 0 }, blockHash: HASH, transaction: HASH }),
   );
-  return narrate({ kind: "history", to: { number: 9, hash: HASH }, events }, () => "known", 2);
+  return narrate(events, () => "known", 2);
 };
 
 describe("the journal", () => {

@@ -1,34 +1,19 @@
 /** What the chain said, as lines of the journal. Texts from the chain go in as fields, never into a sentence. */
-import type { AccessEvent, Advance, TokenId } from "./model.ts";
+import type { AccessEvent, TokenId } from "./model.ts";
 
 export interface Line {
-  readonly kind:
-    | "grant"
-    | "revoke"
-    | "transfer"
-    | "key-update"
-    | "role"
-    | "endpoint"
-    | "audit-repair"
-    | "invalid-log"
-    | "reorg";
+  readonly kind: "grant" | "revoke" | "transfer" | "key-update" | "role" | "endpoint" | "audit-repair" | "invalid-log";
   readonly fields: Readonly<Record<string, string | number>>;
 }
 
-/** The newest `limit` lines of one step, in the chain's order: a journal is for people, and bounded. */
-export function narrate(step: Advance, nameOf: (id: TokenId) => string | undefined, limit: number): Line[] {
-  switch (step.kind) {
-    case "history":
-    case "extend":
-      return step.events.slice(-limit).flatMap((event) => line(event, nameOf));
-    case "finalise":
-      return step.missed.slice(-limit).flatMap((event) => line(event, nameOf));
-    case "rewind":
-      return [{ kind: "reorg", fields: { block: step.to.number } }];
-  }
+type NameOf = (id: TokenId) => string | undefined;
+
+/** The lines of the newest `limit` events, in the chain's order: a journal is for people, and bounded. */
+export function narrate(events: readonly AccessEvent[], nameOf: NameOf, limit: number): Line[] {
+  return events.slice(-limit).flatMap((event) => line(event, nameOf));
 }
 
-export function line(event: AccessEvent, nameOf: (id: TokenId) => string | undefined): Line[] {
+function line(event: AccessEvent, nameOf: NameOf): Line[] {
   const about = (tokenId: TokenId, nodeId = nameOf(tokenId)) => ({
     block: event.at.block,
     tokenId: String(tokenId),

@@ -12,7 +12,6 @@ export function startOver(agent: Agent): void {
   const { habits, figures } = agent.follower;
   agent.follower = { ...newFollower(habits.hasBlooms), figures };
   agent.rebuilding = emptyLedger(origin(agent.settings.startBlock));
-  agent.isSettled = false;
   agent.isInHistory = true;
 }
 

@@ -72,4 +72,4 @@ async function doubt(agent: Agent, ids: Iterable<TokenId>, signal: AbortSignal):
 }
 
 const AT_ONCE = 100;
-const BREATH_MS = 50;
+const BREATH_MS = 250;

@@ -6,6 +6,7 @@ import { AgentError } from "./errors.ts";
 import { mended, report } from "./faults.ts";
 import { freshnessNote } from "./freshness.ts";
 import { holdNote } from "./hold.ts";
+import { noted } from "./notes.ts";
 import { untoldNote } from "./untold.ts";
 import { unvouchedNote } from "./unvouched.ts";
 
@@ -25,7 +26,7 @@ export async function save(agent: Agent): Promise<void> {
       ...notes,
       ...(events.length > 0 ? { journal: JSON.stringify(agent.journal.tail().slice(-KEPT)) } : {}),
       ...holdNote(agent),
-      ...(blooms === (agent.store.note(BLOOMS) ?? "") ? {} : { [BLOOMS]: blooms }),
+      ...noted(agent.store, BLOOMS, blooms),
     });
     agent.savedLedger = ledger;
     agent.savedMs = agent.now().steadyMs;
@@ -52,7 +53,7 @@ const withLedger = (agent: Agent) => ({
 
 function headNote({ stoodAtHead, hasArrived, store }: Agent): Record<string, string> {
   const text = stoodAtHead ? "yes" : hasArrived ? "before" : "";
-  return text === (store.note(AT_HEAD) ?? "") ? {} : { [AT_HEAD]: text };
+  return noted(store, AT_HEAD, text);
 }
 
 /** What a crash loses of a long history is read again; what it has taken off the device must not come back for that long. */

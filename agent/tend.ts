@@ -5,7 +5,6 @@
 import { backoffMs, exclusively, settleWaiting } from "./access.ts";
 import { type Agent, isSameSelf, place } from "./agent.ts";
 import { attempt, auditAll, isMissingAny } from "./auditing.ts";
-import { tipOf } from "./chain/follower.ts";
 import type { Settings } from "./config.ts";
 import { isHeldBack, mayJoin, noteNode } from "./deriving.ts";
 import { adoptDoubted } from "./doubts.ts";
@@ -17,8 +16,6 @@ import { type Admitted, endpointText, type PublicKey } from "./model.ts";
 import { Nudge } from "./nudge.ts";
 import { read } from "./observe/readings.ts";
 import { addresses } from "./registry/addresses.ts";
-import { duty } from "./registry/admission.ts";
-import { trail } from "./registry/ledger.ts";
 import { asVouched, mayBelieve, roleAsVouched } from "./unvouched.ts";
 import { desired } from "./wireguard/desired.ts";
 import type { DeviceState } from "./wireguard/dump.ts";
@@ -152,11 +149,7 @@ async function reconcileInterface(agent: Agent): Promise<Ensured> {
     const own = addresses(agent.rules.addresses, self.token.id);
     // A token of our name and key that one upstream makes up moves nothing.
     if (own.kind === "addresses" && mayBelieve(agent, self.token.id)) agent.ownAddresses = own.cidrs;
-    const { registry } = agent.ledger;
-    const head = tipOf(trail(agent.ledger)).number;
-    const moment = { registry, rules: agent.rules, head, self: self.token.id, winners: new Map(), firsts: new Map() };
-    const role = roleAsVouched(agent, self.token.id, duty(moment, self.token).role);
-    agent.topology = { ...agent.topology, role };
+    agent.topology = { ...agent.topology, role: roleAsVouched(agent, self.token.id, roster.ownRole) };
   }
   const isGateway = agent.topology.role === "gateway";
   const rules = {
@@ -214,7 +207,7 @@ function adopt(agent: Agent, found: DeviceState): void {
 /** In the middle of a history nobody joins, and whoever was served before goes on being served. */
 function mayServe(agent: Agent, { tokenId, key }: Admitted): boolean {
   if (isHeldBack(agent, key)) return false;
-  const wasServed = !agent.isCaughtUp && agent.inherited.has(key);
+  const wasServed = agent.inherited.has(key);
   return mayJoin(agent, tokenId) || (wasServed && !agent.unvouched.get(tokenId)?.isDenied);
 }
 

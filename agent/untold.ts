@@ -1,7 +1,7 @@
 /** What of the history only one upstream has told: `retelling.ts` asks another one. A restart must not forget it. */
 import type { Agent, Parts } from "./agent.ts";
-import { rowsIn } from "./doubts.ts";
 import { type Advance, type BlockRef, parseHash, ZERO_HASH } from "./model.ts";
+import { noted, rowsIn } from "./notes.ts";
 import { followed } from "./rebuilding.ts";
 import { size } from "./registry/registry.ts";
 import { MANY, witnesses } from "./unvouched.ts";
@@ -37,7 +37,7 @@ const PATIENCE_MS = 60_000;
 /** What the database has to learn together with the ledger. */
 export function untoldNote({ untold, store }: Agent): Record<string, string> {
   const text = untold === undefined ? "" : JSON.stringify([[untold.from, untold.to.number, untold.to.hash, untold.by]]);
-  return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
+  return noted(store, NOTE, text);
 }
 
 /** As the agent before us left it. */

@@ -4,8 +4,9 @@
  */
 import type { Agent, Parts } from "./agent.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
-import { rowsIn, unproven } from "./doubts.ts";
+import { unproven } from "./doubts.ts";
 import { type Admitted, endpointText, parseEndpoint, parseTokenId, ROLES, type Role, type TokenId } from "./model.ts";
+import { noted, rowsIn } from "./notes.ts";
 import { token } from "./registry/registry.ts";
 import { unwitnessedLimit } from "./witness.ts";
 
@@ -140,7 +141,7 @@ export function unvouchedNote({ unvouched, placed, ledger, store }: Agent): Reco
     })
     .sort(([a = ""], [b = ""]) => (a < b ? -1 : 1));
   const text = rows.length === 0 ? "" : JSON.stringify(rows);
-  return text === (store.note(NOTE) ?? "") ? {} : { [NOTE]: text };
+  return noted(store, NOTE, text);
 }
 
 /** As the agent before us left it. */

@@ -182,12 +182,12 @@ describe("a grant", () => {
       return truth(method, params);
     };
     const alice = await node(counting, counting);
-    boot.agent.isSettled = false;
+    boot.agent.stoodAtHead = false;
     mistrust(boot.agent, [alice as TokenId]);
     const loop = vouchAdditions(boot.agent, boot.signal);
     await sleep(1_200);
     expect(asked).toBe(0);
-    boot.agent.isSettled = true;
+    boot.agent.stoodAtHead = true;
     await boot.until(() => asked > 0);
     await stop(loop);
   });

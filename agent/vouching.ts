@@ -153,8 +153,9 @@ const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
 };
 
 /**
- * `so`, `otherwise`: by the contract's state; `gone`: and so it may not have the peer that it has. `elsewhere`: it has another block in place of one of ours; `behind`: it is on our
- * chain as far as it has come; `stuck`: either, and its head is old or stands still. `mute`: it has our newest block, and tells no state.
+ * `so`, `otherwise`: by the contract's state; `gone`: and so the token may not have the peer that it has. `elsewhere`: the
+ * upstream has another block in place of one of ours; `behind`: it is on our chain as far as it has come; `stuck`: elsewhere
+ * or behind, with a head that is old or stands still. `mute`: it has our newest block, and tells no state.
  */
 export type Word = "so" | "otherwise" | "gone" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
 

@@ -17,10 +17,9 @@ export function withinWindow(removals: Removals, nowMs: number): Removals {
   return removals.filter((at) => at > nowMs - WINDOW_MS);
 }
 
-/** Splits `candidates` into those that may go at once and those that need a witness first. */
-export function sortOut<T>(candidates: readonly T[], removals: Removals, peers: number, nowMs: number) {
+/** Those of `candidates` that need a witness first, in their order. */
+export function beyondLimit<T>(candidates: readonly T[], removals: Removals, peers: number, nowMs: number): T[] {
   const recent = withinWindow(removals, nowMs).length;
   // The peers that went within the window count as having been there: the limit must not shrink under a slow drain.
-  const free = Math.max(0, unwitnessedLimit(peers + recent) - recent);
-  return { free: candidates.slice(0, free), doubtful: candidates.slice(free) };
+  return candidates.slice(Math.max(0, unwitnessedLimit(peers + recent) - recent));
 }

@@ -110,10 +110,10 @@ export function compare(
 /** As many tokens beyond those known are looked for at a time. */
 const PROBED = 16;
 
-/** The lowest unknown ids from 1; up to `upTo` all are known. Not a row: what was revoked untold is unknown for good. */
-export function probeIds(isKnown: (id: TokenId) => boolean, upTo = 0n): TokenId[] {
+/** The lowest unknown ids from 1. Not a row: what was revoked untold is unknown for good. */
+export function probeIds(isKnown: (id: TokenId) => boolean): TokenId[] {
   const ids: TokenId[] = [];
-  for (let id = (upTo + 1n) as TokenId; ids.length < PROBED; id = (id + 1n) as TokenId) if (!isKnown(id)) ids.push(id);
+  for (let id = 1n as TokenId; ids.length < PROBED; id = (id + 1n) as TokenId) if (!isKnown(id)) ids.push(id);
   return ids;
 }
 

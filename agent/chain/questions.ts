@@ -4,7 +4,7 @@ import { LogList, type RawLog, readLogs } from "./log-list.ts";
 import { Malformed, RpcError } from "./reply.ts";
 import type { Question } from "./rpc.ts";
 
-export type Tag = "latest" | "safe" | "finalized";
+export type Tag = "latest" | "finalized";
 /** The state after this block; by hash where a reorg must not change the answer under us. */
 export type At = Tag | { readonly number: number } | { readonly hash: Hash };
 

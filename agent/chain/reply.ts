@@ -51,7 +51,7 @@ export class RpcError extends Error {
   /** Who said it of what; absent until the upstream has passed it on. */
   by: { readonly method: string; readonly upstream: string } | undefined;
   constructor(kind: RefusalKind, code: number, said = "", dataHex?: string) {
-    super(`${kind} (JSON-RPC error ${code})`);
+    super(`${kind === "other" ? "refused" : kind} (JSON-RPC error ${code})`);
     this.kind = kind;
     this.code = code;
     this.said = new Secret(said.slice(0, 1_000));

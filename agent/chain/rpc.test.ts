@@ -504,15 +504,6 @@ describe("whose chain it is", () => {
     await until(() => rpc.upstreams().every(({ fault }) => fault?.code === "chain.other-genesis"));
   });
 
-  it("can be pinned later, and is asked again then", async () => {
-    const { rpc, chain } = await rig();
-    await rpc.ask(headOf("latest"));
-    rpc.pin(chain.hashOf(0) as Hash);
-    await rpc.ask(headOf("latest"));
-    rpc.pin(`0x${"12".repeat(32)}` as Hash);
-    await expect(rpc.ask(headOf("latest"))).rejects.toMatchObject({ fault: { code: "chain.other-genesis" } });
-  });
-
   it("is not refused for a genesis that an upstream does not tell", async () => {
     const { rpc } = await rig({
       before: ([proxy]) =>

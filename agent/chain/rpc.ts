@@ -29,8 +29,6 @@ export interface Rpc {
   suspect(upstream: string): void;
   /** Who it is must be asked again before its next answer counts. */
   doubt(upstream: string): void;
-  /** The genesis block that every upstream must have from now on; without one, what two of them tell. */
-  pin(genesis: Hash): void;
   /** The genesis that upstreams are held to, once one has been verified. */
   genesis(): Hash | undefined;
   upstreams(): readonly UpstreamStatus[];
@@ -138,11 +136,6 @@ export function connect({ urls, expect, onChange = () => {}, random = Math.rando
     nextHead: heads.next,
     doubt: (name) => all.find((one) => one.name === name)?.identity.doubt(),
     suspect: (name) => all.find((one) => one.name === name)?.blame(),
-    pin(genesis) {
-      if (pin.genesis === genesis) return;
-      pin.genesis = genesis;
-      for (const one of all) one.identity.doubt();
-    },
     genesis: () => pin.genesis,
     upstreams: () => all.map((one) => one.status()),
     close() {
@@ -265,7 +258,8 @@ function faultOf(
   const refused = willing.map(({ identity }) => identity.fault()).find((fault) => fault !== undefined);
   if (refused !== undefined) return refused;
   const asked = only ?? willing[0]?.name ?? `any but ${not}`;
-  const problem = willing.length === 0 ? "there is no such upstream" : "it is left alone for a moment after failures";
+  const problem =
+    willing.length === 0 ? "there is no such upstream" : "it is not asked for a moment after its last failures";
   return { code: "chain.request-failed", method, upstream: asked, problem };
 }
 

@@ -30,6 +30,8 @@ export interface Roster {
   admitted(id: TokenId): Admitted | undefined;
   everybody(): Generator<Admitted>;
   readonly self: Self;
+  /** What this node's own token is to others. */
+  readonly ownRole: Role;
   /** Active tokens only, without this node's own; codes that nobody has are left out. */
   readonly counts: { readonly admitted: number; readonly quarantined: Readonly<Partial<Record<Refusal, number>>> };
 }
@@ -64,6 +66,9 @@ export function rosterOf(rules: Rules): Roster {
     },
     get self() {
       return ours;
+    },
+    get ownRole() {
+      return (ours.kind === "found" && entries.get(ours.token.id)?.role) || "member";
     },
     get counts() {
       const { admitted = 0, self: _, ...quarantined }: Partial<Record<Verdict, number>> = Object.fromEntries(counts);

@@ -48,7 +48,6 @@ export function rpcOver(
     nextHead: () => new Promise(() => {}),
     suspect,
     doubt: () => {},
-    pin: () => {},
     genesis: () => undefined,
     upstreams: () =>
       upstreams().map(({ name, headBlock, head = heads.get(name) }) => ({
