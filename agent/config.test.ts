@@ -92,6 +92,11 @@ describe("a mistake is found", () => {
     ["a network without a preset contract", { NETWORK: "base-sepolia" }, ["CONTRACT_ADDRESS"]],
     ["a chain id without a contract", { NETWORK: "", CHAIN_ID: "10" }, ["CONTRACT_ADDRESS"]],
     ["a contract address that is too short", { CONTRACT_ADDRESS: "0xab" }, ["CONTRACT_ADDRESS"]],
+    [
+      "a contract address with a digit mistyped",
+      { CONTRACT_ADDRESS: "0x5FbDB2315678afecb367f032d93F642f64180aa4" },
+      ["CONTRACT_ADDRESS"],
+    ],
     ["a file as upstream", { RPC_URL: "file:///etc/passwd" }, ["RPC_URL"]],
     ["one of two upstreams wrong", { RPC_URL: "https://a.example,nonsense" }, ["RPC_URL"]],
     ["a chain id that is no number", { NETWORK: "base", CHAIN_ID: "abc" }, ["CHAIN_ID"]],

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { z } from "zod";
+import { WRITTEN_ADDRESS, writtenAddress } from "./checksum.ts";
 import type { Fault } from "./errors.ts";
 import {
   type Address,
@@ -9,7 +10,6 @@ import {
   type Endpoint,
   overlaps,
   PrivateKey,
-  parseAddress,
   parseCidr,
   parseEndpoint,
   prefixOf,
@@ -142,7 +142,7 @@ const SCHEMA = z.object({
   NODE_ID: text(NODE_ID, "1 to 63 characters of a-z 0-9 -, the name of this node's token"),
   NETWORK: choice("base", "base-sepolia", "devnet").optional(),
   CHAIN_ID: integer(1, 2 ** 48).optional(),
-  CONTRACT_ADDRESS: parsedBy(parseAddress, "0x and 40 hex digits, the access contract's address").optional(),
+  CONTRACT_ADDRESS: parsedBy(writtenAddress, `the access contract's address: ${WRITTEN_ADDRESS}`).optional(),
   RPC_URL: listOf(rpcUrl, "one or more http(s) or ws(s) URLs, separated by commas")
     .refine((urls) => urls.length > 0, "must name at least one URL")
     .transform(onceEach),

@@ -1,10 +1,9 @@
 /** What people type → values, or a sentence about what was expected; for commander's options and arguments. */
 import { isIP } from "node:net";
 import { InvalidArgumentError } from "commander";
-import { getAddress } from "ethers/address";
+import { WRITTEN_ADDRESS, writtenAddress } from "../checksum.ts";
 import {
   type Address,
-  parseAddress,
   parseEndpoint,
   parsePublicKey,
   parseTokenId,
@@ -13,15 +12,10 @@ import {
   type TokenId,
 } from "../model.ts";
 
-/** A mixed-case address must have the right checksum (EIP-55): a typing error would give a stranger access. */
 export function typedAddress(text: string): Address {
-  try {
-    const address = parseAddress(getAddress(text));
-    if (address !== undefined && /^0x/.test(text)) return address;
-  } catch {
-    // As below.
-  }
-  throw new InvalidArgumentError("It must be 0x and 40 hex digits, with the right checksum where upper case is in it.");
+  const address = writtenAddress(text);
+  if (address !== undefined) return address;
+  throw new InvalidArgumentError(`It must be ${WRITTEN_ADDRESS}.`);
 }
 
 export function typedToken(text: string): TokenId {
