@@ -19,7 +19,7 @@ const isDoor = (path: string) =>
 
 /** One package, one door: where each may be imported. The proxy and the command line are programs of their own. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
-  ethers: /^(chain|cli)\//,
+  ethers: /^((chain|cli)\/|checksum\.ts$)/,
   ws: /^chain\/socket\.ts$/,
   express: /^observe\//,
   "express-rate-limit": /^observe\//,
