@@ -4,6 +4,7 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt, patiently, stateBlock } from "./auditing.ts";
 import { type Place, placeOf } from "./chain/rivals.ts";
+import type { UpstreamStatus } from "./chain/rpc.ts";
 import { type Doubt, type Held, takesAway } from "./doubts.ts";
 import type { BlockRef, TokenId, TokenState } from "./model.ts";
 import { trail } from "./registry/ledger.ts";
@@ -28,7 +29,7 @@ async function askWitnesses(agent: Agent, due: readonly [TokenId, Doubt][], sign
   const at = await stateBlock(agent, signal);
   const ids = due.map(([id]) => id);
   const asked = [...new Set([...ids, ...ids.flatMap((id) => heirsOf(agent, id))])];
-  const readings = await Promise.all(witnesses(agent).map(({ name }) => readingOf(agent, name, asked, at, signal)));
+  const readings = await readingsOf(agent, ids, asked, at, signal);
   // Whoever told may speak for itself only where nobody else has another chain.
   const isContested = readings.some(({ place }) => place?.kind === "elsewhere");
   const denied = new Set<TokenId>();
@@ -49,6 +50,31 @@ async function askWitnesses(agent: Agent, due: readonly [TokenId, Doubt][], sign
   ];
   agent.doubtful = new Map([...agent.doubtful].map(again));
   await settle(agent, ids);
+}
+
+/** What each upstream says; once two have proven all of them, whoever is slow is not waited for. */
+async function readingsOf(
+  agent: Agent,
+  ids: readonly TokenId[],
+  asked: readonly TokenId[],
+  at: BlockRef,
+  signal: AbortSignal,
+): Promise<readonly Reading[]> {
+  const enough = new AbortController();
+  const haste = AbortSignal.any([signal, enough.signal]);
+  const readings: Reading[] = [];
+  const isProvenTwice = (id: TokenId) => readings.filter(({ states }) => isProven(agent, id, states)).length > 1;
+  const read = async ({ name }: UpstreamStatus) => {
+    try {
+      readings.push(await readingOf(agent, name, asked, at, haste));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!enough.signal.aborted) throw error;
+    }
+    if (ids.every(isProvenTwice)) enough.abort();
+  };
+  await Promise.all(witnesses(agent).map(read));
+  return readings;
 }
 
 interface Reading {

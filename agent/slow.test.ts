@@ -1,10 +1,11 @@
 /** What slow upstreams hold up, over real connections. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { connect } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { report } from "./faults.ts";
 import type { Address } from "./model.ts";
+import { witnessRemovals } from "./proving.ts";
 import { Boot, keyOf, NODE_KEY, ownerOf } from "./test/boot.ts";
 import { ahead } from "./test/rpc-lies.ts";
 import { RpcProxy } from "./test/rpc-proxy.ts";
@@ -134,3 +135,34 @@ it("logs that the followed upstream tells slowly are told in the end, beside one
   chain.mine(8);
   expect(await polled(() => !boot.device.peers.has(keyOf(1)))).toBeLessThan(60_000);
 }, 120_000);
+
+describe("one of three upstreams that takes seconds for every reply", () => {
+  // It took 15 s and more, twice that and more after a reorg.
+  const LATE_MS = 12_000;
+  const slowly = (proxy: RpcProxy | undefined) => proxy?.misbehave({ kind: "delay", ms: 2_500 });
+
+  it.each([
+    ["followed", 0],
+    ["another", 2],
+  ])(
+    "holds up no revokes beyond the limit, and no grant (%s)",
+    async (_, which) => {
+      const { chain, contract } = await node(members(40), 3);
+      slowly(proxies[which]);
+      const loops = [vouchAdditions(boot.agent, boot.signal), witnessRemovals(boot.agent, boot.signal)];
+      for (let id = 2n; id < 27n; id++) contract.revoke(id);
+      contract.mine();
+      expect(await polled(() => boot.held().length === 15)).toBeLessThan(LATE_MS);
+      contract.grant(ownerOf(100), "new", keyOf(100));
+      contract.mine();
+      expect(await polled(() => boot.held().length === 16)).toBeLessThan(LATE_MS);
+      const { reorgs } = boot.agent.follower.figures;
+      chain.reorg(20, 21);
+      expect(await polled(() => boot.agent.follower.figures.reorgs > reorgs)).toBeLessThan(LATE_MS);
+      await boot.end();
+      await Promise.all(loops);
+      boot = new Boot();
+    },
+    240_000,
+  );
+});

@@ -7,7 +7,7 @@ import { type Block, type BlockRef, type Trail, ZERO_HASH } from "../model.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { hasStalled, rivals } from "./rivals.ts";
 import { type Headers, type Route, routeTo } from "./route.ts";
-import type { Choice, Rpc } from "./rpc.ts";
+import type { Choice, Rpc, UpstreamStatus } from "./rpc.ts";
 import { type FollowOptions, tipOf } from "./walk.ts";
 
 /** One upstream's head, and how it is reached from what we hold. */
@@ -60,13 +60,12 @@ export async function newHead(
   const tip = tipOf(trail);
   const majority = unread === undefined ? await ofMost(rpc, trail, heads, asking) : undefined;
   if (majority !== undefined) return followed(heads, majority);
-  const first = await look(rpc, trail, unread === undefined ? {} : { not: unread }, signal);
+  const first = await firstLook(rpc, trail, heads, unread, signal);
   if (first.route.kind === "same") heads.head = first.head;
   const witness = witnessOf(rpc, first, tip, heads, unread);
-  const second =
-    witness === undefined ? undefined : await look(rpc, trail, { only: witness }, signal).catch(() => undefined);
-  signal.throwIfAborted();
-  const chosen = await unlessOutnumbered(rpc, trail, preferred(first, second, tip), [first, second], asking);
+  const second = witness === undefined ? undefined : await glance(rpc, trail, witness, signal);
+  const mute = second === undefined ? witness : undefined;
+  const chosen = await unlessOutnumbered(rpc, trail, preferred(first, second, tip), { first, second, mute }, asking);
   const isRefuted = first.route.kind === "failed" && second !== undefined && second.route.kind !== "failed";
   heads.refuted = isRefuted && chosen === undefined ? heads.refuted + 1 : 0;
   if (isRefuted || (second !== undefined && chosen === second)) rpc.suspect(first.upstream);
@@ -113,7 +112,7 @@ async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: 
   heads.outvoted = areMost(others.length, rpc) ? heads.outvoted + 1 : 0;
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
-  const looks = await Promise.all(others.map((only) => look(rpc, trail, { only }, signal).catch(() => undefined)));
+  const looks = await Promise.all(others.map((name) => glance(rpc, trail, name, signal)));
   const isFresh = ({ head }: Look) => !hasStalled(head, heads.head?.timestamp, wallMs());
   const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) && isFresh(seen) ? seen : []));
   const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
@@ -130,7 +129,7 @@ async function unlessOutnumbered(
   rpc: Rpc,
   trail: Trail,
   wanted: Target | undefined,
-  looks: readonly (Look | undefined)[],
+  { first, second, mute }: { first: Look; second: Look | undefined; mute: string | undefined },
   { signal, wallMs }: Asking,
 ): Promise<Target | undefined> {
   const tip = tipOf(trail);
@@ -140,15 +139,13 @@ async function unlessOutnumbered(
     seen.route.kind !== "failed" &&
     (!isTarget(seen) || isForward(seen, tip)) &&
     !hasStalled(seen.head, wanted.head.timestamp, wallMs());
-  const denier = looks.find((seen) => seen !== undefined && seen !== wanted);
+  const denier = [first, second].find((seen) => seen !== wanted);
   if (denier !== undefined && !isOurs(denier)) return wanted;
   // Whoever does not answer in a moment is no voice for the fork.
-  const left = rpc.upstreams().filter(({ name, healthy }) => healthy && !looks.some((seen) => seen?.upstream === name));
-  const rest = await Promise.all(
-    left.map(({ name }) => look(rpc, trail, { only: name }, signal).catch(() => undefined)),
-  );
-  signal.throwIfAborted();
-  const silent = rest.filter((seen) => seen === undefined).length;
+  const asked = [first.upstream, second?.upstream, mute];
+  const left = rpc.upstreams().filter(({ name, healthy }) => healthy && !asked.includes(name));
+  const rest = await Promise.all(left.map(({ name }) => glance(rpc, trail, name, signal)));
+  const silent = rest.filter((seen) => seen === undefined).length + (mute === undefined ? 0 : 1);
   const ours = [denier, ...rest].filter((seen) => seen !== undefined && isOurs(seen)).length;
   if (!areMost(silent + ours, rpc)) return wanted;
   return denier !== undefined && isTarget(denier) ? denier : undefined;
@@ -204,8 +201,41 @@ function witnessOf(
   const others = rpc.upstreams().filter(({ name, healthy }) => healthy && name !== first.upstream && name !== silent);
   // A head that does not move may be a frozen upstream's.
   if (first.route.kind === "same") return others.find(({ headBlock = 0 }) => headBlock > tip.number)?.name;
-  return (others.find(({ name }) => name === tipFrom) ?? others[0])?.name;
+  const swiftest = others.toSorted((a, b) => (a.latencyMs || GLANCE_MS) - (b.latencyMs || GLANCE_MS))[0];
+  return (others.find(({ name }) => name === tipFrom) ?? swiftest)?.name;
 }
+
+/** Of whoever is best, and where it takes its time though another one is known to be swift, of that one. */
+async function firstLook(
+  rpc: Rpc,
+  trail: Trail,
+  { tipFrom }: Heads,
+  unread: string | undefined,
+  signal: AbortSignal,
+): Promise<Look> {
+  if (unread !== undefined) return look(rpc, trail, { not: unread }, signal);
+  const isSwift = ({ name, healthy, latencyMs }: UpstreamStatus) =>
+    name !== tipFrom && healthy && latencyMs > 0 && latencyMs < GLANCE_MS / 4;
+  if (tipFrom === undefined || !rpc.upstreams().some(isSwift)) return look(rpc, trail, {}, signal);
+  const haste = AbortSignal.timeout(GLANCE_MS);
+  return look(rpc, trail, {}, AbortSignal.any([signal, haste])).catch((error: unknown) => {
+    signal.throwIfAborted();
+    if (!haste.aborted) throw error;
+    rpc.suspect(tipFrom);
+    return look(rpc, trail, { not: tipFrom }, signal);
+  });
+}
+
+/** Undefined where it does not show in a moment where it is. @throws the signal's reason */
+async function glance(rpc: Rpc, trail: Trail, only: string, signal: AbortSignal): Promise<Look | undefined> {
+  const haste = AbortSignal.any([signal, AbortSignal.timeout(GLANCE_MS)]);
+  const seen = await look(rpc, trail, { only }, haste).catch(() => undefined);
+  signal.throwIfAborted();
+  return seen;
+}
+
+/** Far more than an upstream takes that is well, for a dozen questions. */
+const GLANCE_MS = 4_000;
 
 /** @throws what asking for the head threw; trouble on the way to it is part of the answer */
 async function look(rpc: Rpc, trail: Trail, choice: Choice, signal: AbortSignal): Promise<Look> {
