@@ -74,7 +74,7 @@ export async function newHead(
     const isBelieved = !isRefuted || (heads.refuted > REFUTED_POLLS && hasOutgrown(first, second));
     if (first.route.kind === "failed" && isBelieved) {
       // Whoever has none of what was final may serve another chain by now.
-      if (isFork(first.route.error)) rpc.doubt(first.upstream);
+      if (fitsNothing(first.route.error)) rpc.doubt(first.upstream);
       throw first.route.error;
     }
     heads.shorter = 0;
@@ -112,9 +112,21 @@ async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: 
   heads.outvoted = areMost(others.length, rpc) ? heads.outvoted + 1 : 0;
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
-  const looks = await Promise.all(others.map((name) => glance(rpc, trail, name, signal)));
-  const isFresh = ({ head }: Look) => !hasStalled(head, heads.head?.timestamp, wallMs());
-  const forks = looks.flatMap((seen) => (seen && isTarget(seen) && !isForward(seen, tip) && isFresh(seen) ? seen : []));
+  const isFork = (seen: Look): seen is Target =>
+    isTarget(seen) && !isForward(seen, tip) && !hasStalled(seen.head, heads.head?.timestamp, wallMs());
+  const forks: Target[] = [];
+  let open = others.length;
+  const enough = new AbortController();
+  const until = AbortSignal.any([signal, enough.signal]);
+  // Whoever is slow may be the one whose voice is wanting, and is waited for only then.
+  const hear = async (name: string) => {
+    const seen = await glance(rpc, trail, name, until, PATIENCE_MS).catch(() => undefined);
+    if (seen !== undefined && isFork(seen)) forks.push(seen);
+    else open--;
+    if (areMost(forks.length, rpc) || !areMost(open, rpc)) enough.abort();
+  };
+  await Promise.all(others.map(hear));
+  signal.throwIfAborted();
   const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
   const root = longest?.route.run[0];
   const hasRoot = ({ upstream }: Look) => root && headersOf(rpc, upstream, signal).holds(root);
@@ -156,7 +168,7 @@ function areMost(count: number, rpc: Rpc): boolean {
   return count > 1 && 2 * count > rpc.upstreams().filter(({ healthy }) => healthy).length;
 }
 
-const isFork = (error: unknown) => error instanceof AgentError && error.fault.code === "chain.fork-below-finality";
+const fitsNothing = (error: unknown) => error instanceof AgentError && error.fault.code === "chain.fork-below-finality";
 
 /** Pure: which of two looks to follow, if any; `first` alone where there is no second witness. */
 export function preferred(first: Look, second: Look | undefined, tip: BlockRef): Target | undefined {
@@ -227,8 +239,14 @@ async function firstLook(
 }
 
 /** Undefined where it does not show in a moment where it is. @throws the signal's reason */
-async function glance(rpc: Rpc, trail: Trail, only: string, signal: AbortSignal): Promise<Look | undefined> {
-  const haste = AbortSignal.any([signal, AbortSignal.timeout(GLANCE_MS)]);
+async function glance(
+  rpc: Rpc,
+  trail: Trail,
+  only: string,
+  signal: AbortSignal,
+  ms = GLANCE_MS,
+): Promise<Look | undefined> {
+  const haste = AbortSignal.any([signal, AbortSignal.timeout(ms)]);
   const seen = await look(rpc, trail, { only }, haste).catch(() => undefined);
   signal.throwIfAborted();
   return seen;
@@ -236,6 +254,8 @@ async function glance(rpc: Rpc, trail: Trail, only: string, signal: AbortSignal)
 
 /** Far more than an upstream takes that is well, for a dozen questions. */
 const GLANCE_MS = 4_000;
+/** Beside whom we may be on a chain that nobody else has. */
+const PATIENCE_MS = 20_000;
 
 /** @throws what asking for the head threw; trouble on the way to it is part of the answer */
 async function look(rpc: Rpc, trail: Trail, choice: Choice, signal: AbortSignal): Promise<Look> {
