@@ -93,6 +93,32 @@ describe("two of three upstreams that have stalled on a block of their own", () 
   });
 });
 
+describe("a fork that two of four upstreams deny", () => {
+  it("is left once the fourth has stalled", async () => {
+    await world.node(3);
+    const { boot } = world;
+    const fork = world.twin().chain;
+    const top = boot.chain.head;
+    fork.mine(1);
+    world.serve("scripted", fork.answer);
+    world.serve(
+      "third",
+      upTo(boot.chain, () => top),
+    );
+    for (const name of ["other", "fourth"]) world.serve(name, boot.chain.answer);
+    await boot.poll();
+    boot.contract.revoke(2n);
+    boot.contract.mine();
+    const now = () => Math.floor((Date.now() + boot.clockMs) / 1000);
+    await world.during(80, () => {
+      boot.chain.mine(1, [], now());
+      fork.mine(2, [], now());
+    });
+    expect(["other", "fourth"]).toContain(boot.agent.follower.heads.tipFrom);
+    expect(boot.holds(keyOf(1))).toEqual([false]);
+  });
+});
+
 describe("a fork of the other upstream's own, on which everybody is revoked", () => {
   it("takes no fifth anew every ten minutes, over a restart", async () => {
     await world.node(2);

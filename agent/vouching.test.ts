@@ -8,6 +8,7 @@ import { addresses } from "./registry/addresses.ts";
 import { heedRetellings } from "./retelling.ts";
 import { snapshot } from "./snapshot.ts";
 import { Boot, type BootOptions, keyOf, ownerOf } from "./test/boot.ts";
+import { upTo } from "./test/forks.ts";
 import { Down } from "./test/rpc-over.ts";
 import type { Backend } from "./test/scripted-chain.ts";
 import { word } from "./test/scripted-contract.ts";
@@ -312,6 +313,37 @@ describe("a grant", () => {
     boot.contract.mine();
     await seconds(7);
     expect(boot.holds(carol)).toEqual([step === 0]);
+  });
+
+  it.each([
+    ["at one block for as long as they do, for the chain may have halted there", 0],
+    ["at two blocks twenty seconds, and no longer", 1],
+  ])("waits for two upstreams that stand still %s", async (_, apart) => {
+    await node();
+    boot.upstreams.set("third", boot.chain.answer);
+    boot.chain.mine(5);
+    await boot.poll();
+    const top = boot.chain.head;
+    boot.upstreams.set(
+      "other",
+      upTo(boot.chain, () => top),
+    );
+    boot.upstreams.set(
+      "third",
+      upTo(boot.chain, () => top - apart),
+    );
+    grantBob();
+    const seconds = async (count: number) => {
+      for (let i = 0; i < count; i++) {
+        await boot.poll();
+        boot.clockMs += 1_000;
+      }
+    };
+    await seconds(40);
+    expect(boot.holds(BOB)).toEqual([apart > 0]);
+    boot.upstreams.set("third", boot.chain.answer);
+    await seconds(1);
+    expect(boot.holds(BOB)).toEqual([true]);
   });
 });
 

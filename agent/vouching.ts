@@ -80,7 +80,9 @@ async function settledNow(agent: Agent, signal: AbortSignal): Promise<readonly T
     // Set anew where it waits on, so that whoever is asked about in vain is asked about again after the others.
     unvouched.delete(id);
     const said = wordsOn(id);
-    const judgement = isSilent ? withoutWords(agent, before) : judged(before, said, quorum, isOverdue(agent, before));
+    const judgement = isSilent
+      ? withoutWords(agent, before)
+      : judged(before, said, quorum, { isOverdue: isOverdue(agent, before), hasHalted: hasHalted(agent, said) });
     if (judgement === "vouched") {
       vouched.push(id);
     } else if (judgement === "waits") {
@@ -133,12 +135,13 @@ function judged(
   before: Unvouched,
   said: readonly Word[],
   quorum: number,
-  isOverdue: boolean,
+  { isOverdue, hasHalted }: { isOverdue: boolean; hasHalted: boolean },
 ): "vouched" | Dispute | "waits" {
   const dispute: Dispute | "none" = before.dispute ?? "none";
   if (said.filter((word) => word === "so").length >= quorum) return "vouched";
   if (said.includes("otherwise") || said.includes("gone")) return "state";
   if (said.includes("elsewhere")) return dispute === "state" ? "state" : "block";
+  if (before.dispute === undefined && hasHalted) return "waits";
   // Of an only upstream that reads no state nobody will ever hear more. Whom a fork has taken out needs two to be back.
   const kind = before.isDenied ? "state" : dispute;
   const awaited = AWAITED[quorum < 2 && kind === "state" ? "block" : kind];
@@ -251,6 +254,12 @@ function standsStill({ laggards, now }: Agent, name: string, { number }: Block):
   const seen = laggards.get(name);
   if (seen?.head !== number) laggards.set(name, { head: number, sinceMs: steadyMs });
   return seen?.head === number && steadyMs - seen.sinceMs >= STILL_MS;
+}
+
+/** Two stand still at one block: the chain may have halted there, and whoever goes on alone makes up what follows. */
+function hasHalted({ laggards, isCaughtUp }: Agent, said: readonly Word[]): boolean {
+  const heads = [...laggards.values()].map(({ head }) => head);
+  return isCaughtUp && said.filter((word) => word === "stuck").length > 1 && new Set(heads).size < heads.length;
 }
 
 /** Ten blocks of the chains that there are presets for; a missed slot of one with twelve seconds is no standstill yet. */

@@ -109,7 +109,7 @@ function followed(heads: Heads, target: Target): Target {
 async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: Asking): Promise<Target | undefined> {
   const tip = tipOf(trail);
   const others = rivals(rpc, trail);
-  heads.outvoted = areMost(others.length, rpc) ? heads.outvoted + 1 : 0;
+  heads.outvoted = areMost(others.length, rpc, wallMs()) ? heads.outvoted + 1 : 0;
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
   const isFork = (seen: Look): seen is Target =>
@@ -123,7 +123,7 @@ async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: 
     const seen = await glance(rpc, trail, name, until, PATIENCE_MS).catch(() => undefined);
     if (seen !== undefined && isFork(seen)) forks.push(seen);
     else open--;
-    if (areMost(forks.length, rpc) || !areMost(open, rpc)) enough.abort();
+    if (areMost(forks.length, rpc, wallMs()) || !areMost(open, rpc, wallMs())) enough.abort();
   };
   await Promise.all(others.map(hear));
   signal.throwIfAborted();
@@ -133,7 +133,7 @@ async function ofMost(rpc: Rpc, trail: Trail, heads: Heads, { signal, wallMs }: 
   const backing = await Promise.allSettled(forks.map(hasRoot));
   signal.throwIfAborted();
   const count = backing.filter((one) => one.status === "fulfilled" && one.value).length;
-  return areMost(count, rpc) ? longest : undefined;
+  return areMost(count, rpc, wallMs()) ? longest : undefined;
 }
 
 /** A fork is not followed for its length alone where most, asked anew, are on our chain. */
@@ -159,13 +159,17 @@ async function unlessOutnumbered(
   const rest = await Promise.all(left.map(({ name }) => glance(rpc, trail, name, signal)));
   const silent = rest.filter((seen) => seen === undefined).length + (mute === undefined ? 0 : 1);
   const ours = [denier, ...rest].filter((seen) => seen !== undefined && isOurs(seen)).length;
-  if (!areMost(silent + ours, rpc)) return wanted;
+  if (!areMost(silent + ours, rpc, wallMs())) return wanted;
   return denier !== undefined && isTarget(denier) ? denier : undefined;
 }
 
-/** Of two, one is no majority. */
-function areMost(count: number, rpc: Rpc): boolean {
-  return count > 1 && 2 * count > rpc.upstreams().filter(({ healthy }) => healthy).length;
+/** Of those who have a vote; of two, one is no majority. */
+function areMost(count: number, rpc: Rpc, wallMs: number): boolean {
+  const healthy = rpc.upstreams().filter((upstream) => upstream.healthy);
+  const newest = Math.max(...healthy.map(({ headTimestamp = 0 }) => headTimestamp));
+  const isStalled = ({ headTimestamp: timestamp }: UpstreamStatus) =>
+    timestamp !== undefined && hasStalled({ timestamp }, newest, wallMs);
+  return count > 1 && 2 * count > healthy.filter((upstream) => !isStalled(upstream)).length;
 }
 
 const fitsNothing = (error: unknown) => error instanceof AgentError && error.fault.code === "chain.fork-below-finality";

@@ -30,7 +30,11 @@ export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
 const STALLED_SECONDS = 45;
 
 /** Whether a head is too old beside one that was made at `newest` (seconds): our own clock bounds what that one claims. */
-export function hasStalled({ timestamp }: Block, newest: number | undefined, wallMs: number): boolean {
+export function hasStalled(
+  { timestamp }: Pick<Block, "timestamp">,
+  newest: number | undefined,
+  wallMs: number,
+): boolean {
   return timestamp < Math.min(newest ?? 0, wallMs / 1000) - STALLED_SECONDS;
 }
 
