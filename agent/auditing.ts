@@ -9,7 +9,7 @@ import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
 import { compare, type Observed, probeIds, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
-import { headersOf } from "./chain/heads.ts";
+import { headersOf } from "./chain/look.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";

@@ -1,7 +1,7 @@
 /** How far the chain is final: the `finalized` tag where upstreams know it, a depth where they do not. */
 import { AgentError } from "../errors.ts";
 import type { Block, Hash } from "../model.ts";
-import type { Target } from "./heads.ts";
+import type { Target } from "./look.ts";
 import { blockByNumber, headOf } from "./questions.ts";
 import { type Answer, type Rpc, RpcError } from "./rpc.ts";
 import { hasWitness } from "./tip.ts";

@@ -1,7 +1,7 @@
 /** Final blocks, read by range and told in batches. */
 import type { AccessEvent, Advance, BlockRef } from "../model.ts";
 import { decodeLogs } from "./events.ts";
-import { headersOf, type Target } from "./heads.ts";
+import { headersOf, type Target } from "./look.ts";
 import { blockByNumber } from "./questions.ts";
 import { rangeAsker, readRanges } from "./ranges.ts";
 import { Moved } from "./route.ts";

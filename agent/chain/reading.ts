@@ -2,8 +2,8 @@
 import type { AccessEvent, Block, BlockRef } from "../model.ts";
 import { denies, usesBlooms } from "./bloom.ts";
 import { decodeLogs, subjectOf } from "./events.ts";
-import { headersOf } from "./heads.ts";
 import type { RawLog } from "./log-list.ts";
+import { headersOf } from "./look.ts";
 import { parallel } from "./parallel.ts";
 import { blockByNumber } from "./questions.ts";
 import { type AskRange, rangeAsker, readRanges } from "./ranges.ts";
