@@ -166,3 +166,20 @@ describe("one of three upstreams that takes seconds for every reply", () => {
     240_000,
   );
 });
+
+it("a second upstream that takes seconds for every reply is heard before a fork is followed", async () => {
+  const { chain } = await node(members(20), 2);
+  const fork = new ScriptedChain({ finalizedDepth: 60 });
+  const twin = new ScriptedContract(fork);
+  twin.grant(ownerOf(0), "node-a", NODE_KEY.publicKey);
+  for (const [i, owner] of members(20).entries()) twin.grant(owner, `m-${i}`, keyOf(i + 1));
+  twin.mine();
+  fork.mine(80);
+  expect(fork.hashOf(fork.head)).toBe(chain.hashOf(chain.head));
+  fork.reorg(1, 3);
+  proxies[0]?.lie(({ method, params }) => fork.answer(method, params));
+  proxies[1]?.misbehave({ kind: "delay", ms: 2_300 });
+  chain.mine(2);
+  await boot.poll();
+  expect(boot.agent.follower.figures.reorgs).toBe(0);
+}, 60_000);
