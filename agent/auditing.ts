@@ -1,20 +1,20 @@
 /**
  * The registry held against the contract's own state: a rolling sample, and everything now and then. What differs enters
- * the ledger like an event, so that reorgs and refolds stay right.
+ * the ledger like an event, so that reorgs and refolds stay right, or lies above its blocks until they have come so far.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { record, settleJudged, take } from "./bridge.ts";
-import { compare, type Observed, probeIds, sample } from "./chain/audit.ts";
+import { compare, probeIds, sample } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
 import { headersOf } from "./chain/look.ts";
 import { headOf } from "./chain/questions.ts";
 import { RpcError } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
 import { forget, lasting } from "./missing.ts";
-import type { BlockRef, TokenId, TokenState } from "./model.ts";
+import type { BlockRef, Observed, TokenId, TokenState } from "./model.ts";
 import { type Advanced, foresee, observe, trail } from "./registry/ledger.ts";
 import { type Registry, recordedIds, token } from "./registry/registry.ts";
 import { readStates, type States } from "./states.ts";

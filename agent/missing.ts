@@ -4,9 +4,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Agent } from "./agent.ts";
-import type { Observed } from "./chain/audit.ts";
 import { blockByNumber } from "./chain/questions.ts";
-import type { BlockRef, Hash, TokenId, TokenState } from "./model.ts";
+import type { BlockRef, Hash, Observed, TokenId, TokenState } from "./model.ts";
 
 /** The first block after which a token was seen in this state. */
 export interface Sighting {

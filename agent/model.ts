@@ -69,6 +69,9 @@ export type AccessEvent = {
   readonly transaction: Hash;
 } & Said;
 
+/** What a read of the contract's state showed otherwise than our logs. */
+export type Observed = Extract<AccessEvent, { kind: "observed" }>;
+
 export type Said =
   | {
       readonly kind: "grant";

@@ -4,10 +4,10 @@
  * held before its last transfer, because plain contracts go on showing it.
  */
 import {
-  type AccessEvent,
   type Address,
   AFTER_LOGS,
   type BlockRef,
+  type Observed,
   ROLES,
   type Token,
   type TokenId,
@@ -84,8 +84,6 @@ export async function dutiesAgree(
   }
   return words;
 }
-
-export type Observed = Extract<AccessEvent, { kind: "observed" }>;
 
 /**
  * Pure: what differs, as events after the logs of `block`. `tokens` must be the registry after that very block.

@@ -8,6 +8,7 @@ import {
   AFTER_LOGS,
   type BlockRef,
   comparePositions,
+  type Observed,
   type TokenId,
   type Trail,
 } from "../model.ts";
@@ -24,8 +25,6 @@ export interface Ledger {
   /** The registry after the newest block, without what `ahead` has taken away. */
   readonly registry: Registry;
 }
-
-type Observed = Extract<AccessEvent, { kind: "observed" }>;
 
 export interface Unfinal {
   readonly block: BlockRef;
