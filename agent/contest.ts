@@ -19,12 +19,12 @@ import { claimants, token } from "./registry/registry.ts";
 import { deny } from "./unvouched.ts";
 import { wordsOf } from "./vouching.ts";
 
-/** Whenever a poll has found that there are rivals, until the signal aborts. */
+/** While there are rivals, until the signal aborts. A poll that ends looks for them, and one may go on for minutes. */
 export async function heedRivals(agent: Agent, signal: AbortSignal): Promise<void> {
   // How wide a range each of them bears: two forks may stand for hours.
   const reaches = new Map<string, Reach>();
   while (!signal.aborted) {
-    await agent.contest.sleep(60_000, signal);
+    await agent.contest.sleep(LOOK_MS, signal);
     const startedMs = performance.now();
     for (const name of rivals(agent.rpc, trail(agent.ledger))) {
       const reach = reaches.get(name) ?? newReach();
@@ -36,6 +36,8 @@ export async function heedRivals(agent: Agent, signal: AbortSignal): Promise<voi
   }
 }
 
+/** What upstreams told last is looked at; nobody is asked. */
+const LOOK_MS = 5_000;
 const PAUSE_MS = 2_000;
 const SHARE = 10;
 
