@@ -119,6 +119,54 @@ describe("a fork that two of four upstreams deny", () => {
   });
 });
 
+describe("removals that two of four upstreams tell of", () => {
+  it("go beyond the limit of one, while the third is frozen and the fourth on a fork of its own", async () => {
+    await world.node(4);
+    const { boot } = world;
+    const fork = world.twin().chain;
+    const top = boot.chain.head;
+    fork.mine(1);
+    world.serve("scripted", fork.answer);
+    world.serve(
+      "third",
+      upTo(boot.chain, () => top),
+    );
+    for (const name of ["other", "fourth"]) world.serve(name, boot.chain.answer);
+    await boot.poll();
+    const revoked = Array.from({ length: 8 }, (_, i) => i + 2);
+    for (const id of revoked) boot.contract.revoke(BigInt(id));
+    boot.contract.mine();
+    world.run(heedRivals);
+    await world.during(4, () => {
+      boot.chain.mine(1);
+      fork.mine(1);
+    });
+    await boot.until(() => boot.holds(...revoked.map((id) => keyOf(id - 1))).every((isIn) => !isIn));
+    expect(boot.agent.follower.heads.tipFrom).toBe("scripted");
+    expect(boot.held()).toHaveLength(12);
+  });
+});
+
+describe("a host whose clock is an hour ahead of the chain's", () => {
+  it("lets nobody in by the word of the one of three that stamps its heads with that clock", async () => {
+    await world.node(3);
+    const { boot } = world;
+    const fork = world.twin();
+    fork.contract.grant(ownerOf(999), "mallory", MALLORY);
+    fork.contract.mine();
+    world.serve("scripted", fork.chain.answer);
+    for (const name of ["other", "third"]) world.serve(name, boot.chain.answer);
+    world.run(heedRivals, vouchAdditions);
+    const now = () => Math.floor((Date.now() + boot.clockMs) / 1000);
+    await world.during(30, () => {
+      boot.chain.mine(1, [], now() - 3_600);
+      fork.chain.mine(1, [], now());
+    });
+    expect(boot.holds(MALLORY)).toEqual([false]);
+    expect(["other", "third"]).toContain(boot.agent.follower.heads.tipFrom);
+  });
+});
+
 describe("a fork of the other upstream's own, on which everybody is revoked", () => {
   it("takes no fifth anew every ten minutes, over a restart", async () => {
     await world.node(2);

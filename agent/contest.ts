@@ -1,6 +1,7 @@
 /**
  * Of two upstreams on two forks one is wrong, and it may be the one that we follow. Whom the other one's fork tells to be
- * out goes, as far as one upstream's word goes (the limit of mass removal), until two tell otherwise: `vouching.ts`.
+ * out goes, as far as one upstream's word goes (the limit of mass removal), until two tell otherwise: `vouching.ts`. Whom two
+ * tell to be out alike goes beyond it.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { settle } from "./access.ts";
@@ -26,10 +27,11 @@ export async function heedRivals(agent: Agent, signal: AbortSignal): Promise<voi
   while (!signal.aborted) {
     await agent.contest.sleep(LOOK_MS, signal);
     const startedMs = performance.now();
+    const told = new Set<TokenId>();
     for (const name of rivals(agent.rpc, trail(agent.ledger))) {
       const reach = reaches.get(name) ?? newReach();
       reaches.set(name, reach);
-      if (!signal.aborted) await attempt(agent, signal, () => heed(agent, name, reach, signal));
+      if (!signal.aborted) await attempt(agent, signal, () => heed(agent, { name, reach, told }, signal));
     }
     const pauseMs = Math.max(PAUSE_MS, SHARE * (performance.now() - startedMs));
     await sleep(pauseMs, undefined, { signal }).catch(() => {});
@@ -41,7 +43,14 @@ const LOOK_MS = 5_000;
 const PAUSE_MS = 2_000;
 const SHARE = 10;
 
-async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSignal): Promise<void> {
+interface Rival {
+  readonly name: string;
+  readonly reach: Reach;
+  /** Whom others have told to be out in this round. */
+  readonly told: Set<TokenId>;
+}
+
+async function heed(agent: Agent, { name, reach, told }: Rival, signal: AbortSignal): Promise<void> {
   const { rpc, ledger, settings } = agent;
   const followed = agent.follower.heads.tipFrom;
   if (agent.isInHistory || agent.isRebuilding) return;
@@ -64,7 +73,9 @@ async function heed(agent: Agent, name: string, reach: Reach, signal: AbortSigna
   if (out.length === 0) return;
   const wordsOn = await wordsOf(agent, out, signal);
   const contested = out.filter((id) => wordsOn(id).filter((word) => word === "so").length < 2);
-  const denied = deny(agent, contested);
+  const witnessed = contested.filter((id) => told.has(id));
+  for (const id of contested) told.add(id);
+  const denied = deny(agent, contested, witnessed);
   if (denied.length === 0) return;
   agent.log.warn({ upstream: name, denied: denied.length, left: contested.length - denied.length }, "chain.contested");
   await settle(agent, denied);

@@ -59,13 +59,16 @@ export function mistrust(agent: Agent, ids: Iterable<TokenId>, { isReread = fals
 
 /**
  * Takes their peers from as many of these tokens as one upstream's word may take: not the same number anew every ten minutes.
+ * @param witnessed those of them that another one denies, too
  * @returns those
  */
-export function deny(agent: Agent, ids: readonly TokenId[]): readonly TokenId[] {
+export function deny(agent: Agent, ids: readonly TokenId[], witnessed: readonly TokenId[] = []): readonly TokenId[] {
+  for (const id of witnessed) agent.witnessed.add(id);
   const already = [...agent.unvouched.values()].filter(({ isDenied }) => isDenied).length;
   const room = unwitnessedLimit(agent.running.size + already) - already;
   const beyond = new Set(unproven(agent, ids));
-  const denied = ids.filter((id) => !beyond.has(id)).slice(0, Math.max(0, room));
+  const alone = ids.filter((id) => !beyond.has(id) && !witnessed.includes(id));
+  const denied = [...witnessed, ...alone.slice(0, Math.max(0, room))];
   for (const id of denied) {
     const before = agent.unvouched.get(id);
     const was = before === undefined ? dutyOf(agent, id) : before.was;

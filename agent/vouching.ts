@@ -245,7 +245,7 @@ const hasDuty = ({ roleAt, endpointAt }: Token) => roleAt !== undefined || endpo
 function wordOfPlace(agent: Agent, name: string, { kind, head }: Place): Word {
   const isStill = kind === "behind" && standsStill(agent, name, head);
   if (kind === "level") return "mute";
-  return isStill || hasStalled(head, agent.follower.figures.headTimestamp, agent.now().wallMs) ? "stuck" : kind;
+  return isStill || hasStalled(head, agent.rpc, agent.now().wallMs) ? "stuck" : kind;
 }
 
 /** It is behind and has come no nearer since it was first seen there. */

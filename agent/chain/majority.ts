@@ -26,7 +26,7 @@ export async function ofMost(
   if (heads.outvoted < OUTVOTED_POLLS) return undefined;
   heads.outvoted = 0;
   const isFork = (seen: Look): seen is Target =>
-    isTarget(seen) && !isForward(seen, tip) && !hasStalled(seen.head, heads.head?.timestamp, wallMs());
+    isTarget(seen) && !isForward(seen, tip) && !hasStalled(seen.head, rpc, wallMs());
   const forks: Target[] = [];
   let open = others.length;
   const enough = new AbortController();
@@ -61,9 +61,7 @@ export async function unlessOutnumbered(
   if (wanted === undefined || isForward(wanted, tip)) return wanted;
   // Whoever is behind may yet come to what the fork denies; whoever has stalled has no vote.
   const isOurs = (seen: Look) =>
-    seen.route.kind !== "failed" &&
-    (!isTarget(seen) || isForward(seen, tip)) &&
-    !hasStalled(seen.head, wanted.head.timestamp, wallMs());
+    seen.route.kind !== "failed" && (!isTarget(seen) || isForward(seen, tip)) && !hasStalled(seen.head, rpc, wallMs());
   const denier = [first, second].find((seen) => seen !== wanted);
   if (denier !== undefined && !isOurs(denier)) return wanted;
   // Whoever does not answer in a moment is no voice for the fork.
@@ -79,8 +77,7 @@ export async function unlessOutnumbered(
 /** Of those who have a vote; of two, one is no majority. */
 function areMost(count: number, rpc: Rpc, wallMs: number): boolean {
   const healthy = rpc.upstreams().filter((upstream) => upstream.healthy);
-  const newest = Math.max(...healthy.map(({ headTimestamp = 0 }) => headTimestamp));
   const isStalled = ({ headTimestamp: timestamp }: UpstreamStatus) =>
-    timestamp !== undefined && hasStalled({ timestamp }, newest, wallMs);
+    timestamp !== undefined && hasStalled({ timestamp }, rpc, wallMs);
   return count > 1 && 2 * count > healthy.filter((upstream) => !isStalled(upstream)).length;
 }

@@ -29,13 +29,21 @@ export function rivals(rpc: Pick<Rpc, "upstreams">, trail: Trail): string[] {
 /** DESIGN section 5, "Freshness". */
 const STALLED_SECONDS = 45;
 
-/** Whether a head is too old beside one that was made at `newest` (seconds): our own clock bounds what that one claims. */
+/** Whether a head is too old beside those that upstreams told last. */
 export function hasStalled(
   { timestamp }: Pick<Block, "timestamp">,
-  newest: number | undefined,
+  rpc: Pick<Rpc, "upstreams">,
   wallMs: number,
 ): boolean {
-  return timestamp < Math.min(newest ?? 0, wallMs / 1000) - STALLED_SECONDS;
+  return timestamp < Math.min(newestOf(rpc.upstreams()), wallMs / 1000) - STALLED_SECONDS;
+}
+
+/** Our clock bounds what a head claims, and may be ahead of the chain's: of three that move, one alone makes nobody old. */
+function newestOf(upstreams: readonly UpstreamStatus[]): number {
+  const healthy = upstreams.filter((one) => one.healthy);
+  const moving = healthy.filter(({ isMoving }) => isMoving);
+  const times = (moving.length > 0 ? moving : healthy).map(({ headTimestamp = 0 }) => headTimestamp);
+  return times.toSorted((a, b) => b - a)[times.length > 2 ? 1 : 0] ?? 0;
 }
 
 /** Where an upstream is that we do not follow; `level`: it has our newest block. */

@@ -76,6 +76,8 @@ export interface UpstreamStatus {
   readonly headHash: Hash | undefined;
   readonly headParent: Hash | undefined;
   readonly headTimestamp: number | undefined;
+  /** Its head has risen within 45 s, or it told its first one then. */
+  readonly isMoving: boolean;
   readonly inFlight: number;
   /** Why it is never asked: another chain, another genesis, or no contract. Checked again now and then. */
   readonly fault: Fault | undefined;

@@ -47,6 +47,8 @@ const PRIVATE_PER_SECOND = 2_000;
 const PUBLIC_PER_SECOND = 50;
 /** How long an upstream goes unasked before it is asked for its head, so that a lag or a recovery shows. */
 const IDLE_MS = 5_000;
+/** DESIGN section 5, "Freshness", by our own steady clock. */
+const STILL_MS = 45_000;
 /** How often an upstream that fails is looked at, and one that does not: an idle agent would do little else than wake up. */
 const PATROL_MS = { failing: 250, well: 1_000 };
 const RECHECK_MS = 60_000;
@@ -66,6 +68,7 @@ export function upstream(options: UpstreamOptions): Upstream {
   let requests = 0;
   let head: Block | undefined;
   let headAt = Number.NEGATIVE_INFINITY;
+  let roseAt = Number.NEGATIVE_INFINITY;
   let toldFailing = false;
   let toldFault: Fault["code"] | undefined;
   const onRecord = new WeakSet<Trouble>();
@@ -159,8 +162,9 @@ export function upstream(options: UpstreamOptions): Upstream {
 
   function learnHead(told: Block, sentAt: number): void {
     const lag = (options.bestHead() ?? told.number) - told.number;
-    head = told;
     headAt = performance.now();
+    if (told.number > (head?.number ?? -1)) roseAt = headAt;
+    head = told;
     record = standing.toldHead(record, headAt - sentAt, lag);
   }
 
@@ -234,6 +238,7 @@ export function upstream(options: UpstreamOptions): Upstream {
       headHash: head?.hash,
       headParent: head?.parentHash,
       headTimestamp: head?.timestamp,
+      isMoving: performance.now() - roseAt < STILL_MS,
       inFlight: door.inFlight(),
       fault,
     };

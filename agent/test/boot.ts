@@ -157,7 +157,9 @@ export class Boot {
       [...this.upstreams.keys()].map((name) => ({ name, headBlock: this.heads.get(name) ?? this.chain.head }));
     const parts = {
       ...{ settings, version: "0", privateKey: NODE_KEY, overlay, store, device: this.device },
-      rpc: over?.rpc() ?? rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer),
+      rpc:
+        over?.rpc() ??
+        rpcOver(upstreams, (name) => this.upstreams.get(name) ?? this.chain.answer, { steadyMs: () => this.clockMs }),
       rules: {
         ...{ nodeId: "node-a", ownKey: NODE_KEY.publicKey, confirmations: settings.grantConfirmations },
         ...{ maxTokensPerOwner, maxPeers, gateways: new Set<string>(), peerEndpoints: new Map() },

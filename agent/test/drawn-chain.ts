@@ -102,7 +102,7 @@ export class DrawnChain {
   readonly rpc: Rpc = rpcOver(
     () => this.#upstreams.map((name) => ({ name, head: this.heads.get(name) })),
     (upstream) => (method, params) => this.#answer({ upstream, method, params }),
-    (upstream) => this.suspected.push(upstream),
+    { suspect: (upstream) => this.suspected.push(upstream) },
   );
 
   #add(name: string, deeds: readonly string[], parent: DrawnBlock | undefined): DrawnBlock {

@@ -14,11 +14,12 @@ export class Forks {
   boot = undefined as unknown as Boot;
   #loops: Promise<void>[] = [];
 
-  /** A node before so many upstreams: "scripted", which is followed, "other" and "third". */
+  /** A node before so many upstreams: "scripted", which is followed, "other", "third" and "fourth". */
   async node(upstreams: number, options: BootOptions = {}): Promise<void> {
     this.boot = new Boot({ ...options, finalizedDepth: 60 });
     const { boot } = this;
-    for (const name of ["other", "third"].slice(0, upstreams - 1)) boot.upstreams.set(name, boot.chain.answer);
+    for (const name of ["other", "third", "fourth"].slice(0, upstreams - 1))
+      boot.upstreams.set(name, boot.chain.answer);
     boot.grant(...KEYS);
     boot.chain.mine(80);
     await boot.poll();

@@ -16,12 +16,22 @@ interface Told {
   readonly head?: Head | undefined;
 }
 
+interface RpcOptions {
+  readonly suspect?: (upstream: string) => void;
+  readonly steadyMs?: () => number;
+}
+
 export function rpcOver(
   upstreams: () => readonly Told[],
   backendOf: (upstream: string) => Backend,
-  suspect: (upstream: string) => void = () => {},
+  { suspect = () => {}, steadyMs = () => performance.now() }: RpcOptions = {},
 ): Rpc {
   const heads = new Map<string, Head>();
+  const rises = new Map<string, number>();
+  const learn = (name: string, head: Head) => {
+    if (head.number > (heads.get(name)?.number ?? -1)) rises.set(name, steadyMs());
+    heads.set(name, head);
+  };
   const rpc: Rpc = {
     async ask(question, { not, only, signal } = {}) {
       const willing = upstreams().filter(({ name }) => name !== not && (only === undefined || name === only));
@@ -33,7 +43,7 @@ export function rpcOver(
           const bytes = Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: 1, ...outcome }));
           const result = resultOf(parseReply(bytes, question.read), 1, question.method);
           const value = question.parse(result);
-          if (question.head !== undefined) heads.set(name, question.head(value));
+          if (question.head !== undefined) learn(name, question.head(value));
           return { value, upstream: name };
         } catch (error) {
           const isTrouble = error instanceof Down || error instanceof Malformed || error instanceof Trouble;
@@ -54,7 +64,7 @@ export function rpcOver(
         ...{ name, headBlock: headBlock ?? head?.number, healthy: true, latencyMs: 1, requests: 0, inFlight: 0 },
         // What was told last, where that is the head meant.
         headHash: headBlock === undefined || headBlock === head?.number ? head?.hash : undefined,
-        headTimestamp: head?.timestamp,
+        ...{ headTimestamp: head?.timestamp, isMoving: steadyMs() - (rises.get(name) ?? 0) < 45_000 },
         headParent: headBlock === undefined || headBlock === head?.number ? head?.parentHash : undefined,
         ...{ fault: undefined, errors: {} as never },
       })),
