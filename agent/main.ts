@@ -7,7 +7,7 @@ import cron from "node-cron";
 import { backoffMs } from "./access.ts";
 import { resync, rollback } from "./actions.ts";
 import { type Agent, newAgent } from "./agent.ts";
-import { auditAll, auditRolling } from "./auditing.ts";
+import { attempt, auditAll, auditRolling } from "./auditing.ts";
 import { followChain, judgeStaleness, watchStaleness } from "./bridge.ts";
 import { origin, tipOf } from "./chain/follower.ts";
 import { overlayPrefix } from "./chain/prefix.ts";
@@ -42,6 +42,8 @@ import { lookUp } from "./wireguard/resolver.ts";
 
 /** `EX_CONFIG` of sysexits.h: starting again changes nothing until somebody mends what the log names. */
 const EXIT_CONFIG = 78;
+/** `EX_SOFTWARE`: nobody foresaw it, and starting again may help. */
+const EXIT_SOFTWARE = 70;
 /** What waiting does not mend when the device is first touched. */
 const SETTINGS_MEND: ReadonlySet<FaultCode> = new Set<FaultCode>([
   "address.overlap",
@@ -76,7 +78,10 @@ async function main(): Promise<number> {
     log.info({}, "agent.stopped");
     return 0;
   } catch (error) {
-    if (!(error instanceof AgentError)) throw error;
+    if (!(error instanceof AgentError)) {
+      log.fatal({ error }, "agent.failed");
+      return EXIT_SOFTWARE;
+    }
     log.fatal({ ...error.fault, detail: error.message }, error.fault.code);
     return EXIT_CONFIG;
   }
@@ -191,8 +196,9 @@ async function firstPass(agent: Agent, signal: AbortSignal): Promise<void> {
 function loops(agent: Agent, stop: AbortController): Promise<void>[] {
   const { signal } = stop;
   const hourly = cron.schedule("7 * * * *", async () => {
-    await auditAll(agent, signal).catch((error: unknown) => agent.log.debug({ error }, "audit.failed"));
-    await agent.files.thin().catch((error: unknown) => agent.log.debug({ error }, "backups.unthinned"));
+    const audited = attempt(agent, signal, () => auditAll(agent, signal));
+    await audited.catch((error: unknown) => agent.log.error({ error }, "audit.failed"));
+    await agent.files.thin().catch((error: unknown) => agent.log.warn({ error }, "backups.unthinned"));
   });
   signal.addEventListener("abort", () => void hourly.stop());
   const all = [

@@ -9,6 +9,7 @@ import { Lab } from "./lab/lab.ts";
 import { LabNode } from "./lab/node.ts";
 
 const CONFIG_ERROR = 78;
+const SOFTWARE_ERROR = 70;
 type Settings = Readonly<Record<string, string>>;
 
 describe("an agent that cannot run as configured says why, ends with 78 and", () => {
@@ -128,6 +129,20 @@ describe("an agent that cannot run as configured says why, ends with 78 and", ()
     const log = await refusal(fresh, { CHAIN_ID: "8453", STATE_DIR: "/run/wrong" });
     expect(log).toContain("chain.wrong-network");
     expect(log).toContain("31337");
+  });
+
+  it("tells of what nobody foresaw in a line of the log, without the secret that was in it, with 70", async () => {
+    const broken = `const { once } = process;
+      process.once = function (name, listener) {
+        if (name === "SIGTERM") throw new TypeError("no way to https://rpc.example/v2/" + "key".repeat(3));
+        return once.call(this, name, listener);
+      };`;
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(broken)}`;
+    const agent = fresh.agent({ NODE_OPTIONS });
+    expect((await agent.exited).code, agent.log).toBe(SOFTWARE_ERROR);
+    const last: unknown = JSON.parse(agent.log.trim().split("\n").at(-1) ?? "");
+    expect(last).toMatchObject({ level: "fatal", event: "agent.failed", error: { name: "TypeError" } });
+    expect(agent.log).not.toContain("keykeykey");
   });
 
   it("leaves a second agent's interface to the first", async () => {
