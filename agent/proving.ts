@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { attempt, patiently, stateBlock } from "./auditing.ts";
+import { untilEnough } from "./chain/parallel.ts";
 import { type Place, placeOf } from "./chain/rivals.ts";
 import type { UpstreamStatus } from "./chain/rpc.ts";
 import { type Doubt, type Held, takesAway } from "./doubts.ts";
@@ -60,21 +61,10 @@ async function readingsOf(
   at: BlockRef,
   signal: AbortSignal,
 ): Promise<readonly Reading[]> {
-  const enough = new AbortController();
-  const haste = AbortSignal.any([signal, enough.signal]);
-  const readings: Reading[] = [];
-  const isProvenTwice = (id: TokenId) => readings.filter(({ states }) => isProven(agent, id, states)).length > 1;
-  const read = async ({ name }: UpstreamStatus) => {
-    try {
-      readings.push(await readingOf(agent, name, asked, at, haste));
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!enough.signal.aborted) throw error;
-    }
-    if (ids.every(isProvenTwice)) enough.abort();
-  };
-  await Promise.all(witnesses(agent).map(read));
-  return readings;
+  const read = ({ name }: UpstreamStatus, until: AbortSignal) => readingOf(agent, name, asked, at, until);
+  const areProvenTwice = (readings: readonly Reading[]) =>
+    ids.every((id) => readings.filter(({ states }) => isProven(agent, id, states)).length > 1);
+  return untilEnough(witnesses(agent), read, areProvenTwice, signal);
 }
 
 interface Reading {

@@ -4,6 +4,7 @@ import { settle } from "./access.ts";
 import type { Agent } from "./agent.ts";
 import { compare, dutiesAgree } from "./chain/audit.ts";
 import { tipOf } from "./chain/follower.ts";
+import { untilEnough } from "./chain/parallel.ts";
 import { hasStalled, type Place, placeOf } from "./chain/rivals.ts";
 import { RpcError, type UpstreamStatus } from "./chain/rpc.ts";
 import { AgentError } from "./errors.ts";
@@ -161,6 +162,7 @@ const AWAITED: Readonly<Record<Dispute | "none", ReadonlySet<Word>>> = {
  * or behind, with a head that is old or stands still. `mute`: it has our newest block, and tells no state.
  */
 export type Word = "so" | "otherwise" | "gone" | "elsewhere" | "behind" | "stuck" | "mute" | "unheard";
+type WordOn = (id: TokenId) => Word;
 
 /** What each upstream says of the tokens after our newest block, or after one since which they have waited. */
 export async function wordsOf(
@@ -168,20 +170,13 @@ export async function wordsOf(
   ids: readonly TokenId[],
   signal: AbortSignal,
 ): Promise<(id: TokenId) => readonly Word[]> {
-  const enough = new AbortController();
-  const haste = AbortSignal.any([signal, enough.signal, AbortSignal.timeout(PATIENCE_MS)]);
   const { ledger } = agent;
-  const words: ((id: TokenId) => Word)[] = [];
-  const heard = (word: (id: TokenId) => Word) => {
-    words.push(word);
-    // Whoever is slow would only say what two have said.
-    if (ids.every((id) => words.filter((each) => each(id) === "so").length >= 2)) enough.abort();
-  };
-  const asked = witnesses(agent).map(async ({ name }) => {
-    heard(await wordOf(agent, ledger, name, ids, haste).catch(() => () => "unheard"));
-  });
-  await Promise.all(asked);
-  signal.throwIfAborted();
+  const late = AbortSignal.timeout(PATIENCE_MS);
+  const ask = ({ name }: UpstreamStatus, until: AbortSignal): Promise<WordOn> =>
+    wordOf(agent, ledger, name, ids, AbortSignal.any([until, late])).catch(() => () => "unheard");
+  const isSaidTwice = (words: readonly WordOn[]) =>
+    ids.every((id) => words.filter((word) => word(id) === "so").length >= 2);
+  const words = await untilEnough(witnesses(agent), ask, isSaidTwice, signal);
   return (id) => words.map((word) => word(id));
 }
 
@@ -191,7 +186,7 @@ async function wordOf(
   name: string,
   ids: readonly TokenId[],
   signal: AbortSignal,
-): Promise<(id: TokenId) => Word> {
+): Promise<WordOn> {
   const held = trail(ledger);
   const said = await readWords(agent, name, ids, { block: tipOf(held), registry: registryAtTip(ledger) }, signal);
   if (said.size === ids.length) return (id) => said.get(id) ?? "unheard";

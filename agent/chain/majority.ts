@@ -2,6 +2,7 @@
 import type { Trail } from "../model.ts";
 import type { Heads } from "./heads.ts";
 import { glance, headersOf, isForward, isTarget, type Look, type Target } from "./look.ts";
+import { untilEnough } from "./parallel.ts";
 import { hasStalled, rivals } from "./rivals.ts";
 import type { Rpc, UpstreamStatus } from "./rpc.ts";
 import { type FollowOptions, tipOf } from "./walk.ts";
@@ -27,19 +28,15 @@ export async function ofMost(
   heads.outvoted = 0;
   const isFork = (seen: Look): seen is Target =>
     isTarget(seen) && !isForward(seen, tip) && !hasStalled(seen.head, rpc, wallMs());
-  const forks: Target[] = [];
-  let open = others.length;
-  const enough = new AbortController();
-  const until = AbortSignal.any([signal, enough.signal]);
+  const forksIn = (heard: readonly (Look | undefined)[]) => heard.filter((seen) => seen !== undefined).filter(isFork);
   // Whoever is slow may be the one whose voice is wanting, and is waited for only then.
-  const hear = async (name: string) => {
-    const seen = await glance(rpc, trail, name, until, PATIENCE_MS).catch(() => undefined);
-    if (seen !== undefined && isFork(seen)) forks.push(seen);
-    else open--;
-    if (areMost(forks.length, rpc, wallMs()) || !areMost(open, rpc, wallMs())) enough.abort();
+  const isDecided = (heard: readonly (Look | undefined)[]) => {
+    const forks = forksIn(heard).length;
+    const open = others.length - heard.length;
+    return areMost(forks, rpc, wallMs()) || !areMost(forks + open, rpc, wallMs());
   };
-  await Promise.all(others.map(hear));
-  signal.throwIfAborted();
+  const ask = (name: string, until: AbortSignal) => glance(rpc, trail, name, until, PATIENCE_MS);
+  const forks = forksIn(await untilEnough(others, ask, isDecided, signal));
   const longest = forks.toSorted((a, b) => b.head.number - a.head.number)[0];
   const root = longest?.route.run[0];
   const hasRoot = ({ upstream }: Look) => root && headersOf(rpc, upstream, signal).holds(root);

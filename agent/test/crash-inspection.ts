@@ -175,8 +175,14 @@ export class Inspection {
 
   async #leftOver(): Promise<string[]> {
     // A backup is written after wg0.conf, and its draft is there meanwhile.
-    await until("the drafts to go", 5_000, () => this.#strays().length === 0).catch(() => {});
-    return this.#strays().map((path) => {
+    let left = this.#strays();
+    const areGone = () => {
+      const now = new Set(this.#strays());
+      left = left.filter((path) => now.has(path));
+      return left.length === 0;
+    };
+    await until("the drafts to go", 5_000, areGone).catch(() => {});
+    return left.map((path) => {
       // Told once.
       rmSync(this.#node.host.file(path), { recursive: true });
       return `${path} was left over`;

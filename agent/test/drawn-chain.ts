@@ -26,6 +26,9 @@ export interface DrawnBlock {
   readonly deeds: readonly string[];
 }
 
+const SECONDS_A_BLOCK = 2;
+const timestampOf = (number: number) => 1_700_000_000 + SECONDS_A_BLOCK * number;
+
 /** What an upstream does instead of answering: throw `Down`, answer something else, or undefined to answer as usual. */
 export type Whim = (call: Call, honest: () => Outcome) => Outcome | undefined;
 export interface Call {
@@ -100,10 +103,19 @@ export class DrawnChain {
   }
 
   readonly rpc: Rpc = rpcOver(
-    () => this.#upstreams.map((name) => ({ name, head: this.heads.get(name) })),
+    () => this.#upstreams.map((name) => ({ name, head: this.#headOf(name) })),
     (upstream) => (method, params) => this.#answer({ upstream, method, params }),
-    { suspect: (upstream) => this.suspected.push(upstream) },
+    {
+      suspect: (upstream) => this.suspected.push(upstream),
+      // By its blocks' own clock, as if the newest was made just now.
+      steadyMs: () => 1_000 * SECONDS_A_BLOCK * Math.max(0, ...[...this.heads.values()].map(({ number }) => number)),
+    },
   );
+
+  #headOf(upstream: string) {
+    const head = this.heads.get(upstream);
+    return head && { ...head, timestamp: timestampOf(head.number) };
+  }
 
   #add(name: string, deeds: readonly string[], parent: DrawnBlock | undefined): DrawnBlock {
     const hash = hashOf(name);
@@ -169,7 +181,13 @@ export class DrawnChain {
     const fill = { full: "f", zero: "0" }[this.bloom as string];
     const logsBloom = fill === undefined ? bloomOf(logsOf(block)) : `0x${fill.repeat(512)}`;
     const bloom = this.bloom === "none" ? {} : { logsBloom };
-    return { number: hex(number), hash, parentHash, timestamp: hex(1_700_000_000 + 2 * number), ...bloom };
+    return {
+      number: hex(number),
+      hash,
+      parentHash,
+      timestamp: hex(timestampOf(number)),
+      ...bloom,
+    };
   }
 }
 
