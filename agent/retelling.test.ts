@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { auditRolling } from "./auditing.ts";
+import { followChain } from "./bridge.ts";
 import { TOPIC } from "./chain/events.ts";
 import { heedRetellings } from "./retelling.ts";
 import { Boot, keyOf, ownerOf } from "./test/boot.ts";
@@ -115,5 +116,18 @@ describe("a key that one upstream alters in a long first history", () => {
     await boot.fullPass();
     expect(boot.holds(theirs, mallory)).toEqual([true, false]);
     expect(boot.device.added.includes(mallory)).toBe(false);
+  });
+});
+
+describe("a long first history", () => {
+  it("lets everybody in as soon as another upstream has told it, too, and not with the next poll", async () => {
+    world.boot = new Boot({ finalizedDepth: 60, env: { POLL_INTERVAL: "60000" } });
+    const { boot } = world;
+    const keys = Array.from({ length: 450 }, (_, i) => keyOf(100 + i));
+    boot.grant(...keys);
+    boot.chain.mine(200);
+    serve("other", honest);
+    world.run(followChain, heedRetellings, vouchAdditions);
+    await boot.until(() => boot.holds(...keys).every((isIn) => isIn));
   });
 });

@@ -103,6 +103,20 @@ describe("a start", () => {
     expect(boot.holds(A, B)).toEqual([true, false]);
   });
 
+  it("with a lost database lets go of whom the last good file has, and a reorg has dropped meanwhile", async () => {
+    boot = new Boot();
+    boot.grant(A);
+    boot.grant(B);
+    await boot.poll();
+    await boot.fullPass();
+    await boot.forget();
+    boot.chain.reorg(1, 2);
+    await boot.fullPass();
+    await boot.poll();
+    await boot.fullPass();
+    expect(boot.holds(A, B)).toEqual([true, false]);
+  });
+
   it("takes away whom its database knows to be out, before the chain is asked, and no session that may be newer", async () => {
     boot = new Boot();
     const [a = 0n, b = 0n, d = 0n] = boot.grant(A, B, D);
@@ -290,6 +304,25 @@ describe("tending", () => {
     await boot.end();
     await loop;
     boot = new Boot();
+  });
+
+  it("looks a name up again by a clock that nobody sets back", async () => {
+    const answers: string[][] = [["192.0.2.7"], ["192.0.2.8"]];
+    boot = new Boot({ lookup: async () => answers.shift() ?? [] });
+    const [a = 0n] = boot.grant(A);
+    boot.contract.setRole(a, 1);
+    boot.contract.setEndpoint(a, "node-b.example:51820");
+    boot.contract.mine();
+    await boot.poll();
+    await boot.fullPass();
+    await boot.until(() => answers.length === 1);
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() - 3_600_000);
+    onTestFinished(() => void vi.restoreAllMocks());
+    boot.clockMs += 61_000;
+    await boot.fullPass();
+    await boot.until(() => answers.length === 0);
+    await boot.fullPass();
+    expect(boot.device.peers.get(A)?.endpoint).toBe("192.0.2.8:51820");
   });
 
   it("says once of a node that it cannot be dialled where it says, and again when it says another place", async () => {

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { AgentError } from "../errors.ts";
 import type { Address, Hash } from "../model.ts";
 import { ahead, behind, refusal } from "../test/rpc-lies.ts";
 import { type Call, RpcProxy } from "../test/rpc-proxy.ts";
-import { ScriptedChain } from "../test/scripted-chain.ts";
+import { type Backend, ScriptedChain } from "../test/scripted-chain.ts";
 import { ScriptedContract } from "../test/scripted-contract.ts";
 import type { WireFault } from "../test/wire-faults.ts";
 import { blockByNumber, call, headOf, logs } from "./questions.ts";
@@ -168,6 +169,22 @@ describe("a question", () => {
       { method: "eth_getBlockByNumber" },
     );
     await expect(ask()).rejects.toMatchObject({ kind: "other" });
+  });
+
+  it("has fewer of one that takes long to fail", async () => {
+    const { rpc, proxies, chain } = await rig();
+    await rpc.ask(headOf("latest"));
+    let asked = 0;
+    const slow: Backend = async (method, params) => {
+      if (method !== "eth_getBlockByNumber" || params[0] === "latest") return chain.answer(method, params);
+      asked++;
+      await sleep(3_200);
+      return refusal(-32603, "Internal error");
+    };
+    if (proxies[0] !== undefined) proxies[0].backend = slow;
+    const question = { ...blockByNumber(chain.head), deadlineMs: 10_000 };
+    await expect(rpc.ask(question)).rejects.toMatchObject({ kind: "other" });
+    expect(asked).toBe(2);
   });
 
   it("is an error of ours when every upstream fails, and says which and how", async () => {
